@@ -1,0 +1,220 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 Telepage developers
+#
+# Install what is missing, build, run every test:
+#	devtools/test.sh [--fast] [--suite NAME]...
+#   --fast        no sanitizers, no fuzzing, no end-to-end suites
+#   --suite NAME  only this meson suite or dts suite (TestSuite_NAME.py)
+# The last line is "N passed, N failed, N skipped"; the status is non-zero when
+# a test or a build failed. Leaves only the build* folders behind.
+set -uo pipefail
+. "$(dirname "$0")/lib.sh"
+
+fast_only=
+suites=()
+passed=0
+failed=0
+skipped=0
+
+usage()
+{
+	sed -n '5,8s/^#//p' "$0"
+}
+
+options_parse()
+{
+	while [ $# -gt 0 ]; do
+		case $1 in
+		--fast) fast_only=yes ;;
+		--suite)
+			[ $# -ge 2 ] || die "--suite needs a name"
+			suites+=("$2")
+			shift
+			;;
+		-h | --help)
+			usage
+			exit 0
+			;;
+		*) die "unknown option $1, see --help" ;;
+		esac
+		shift
+	done
+}
+
+on_exit()
+{
+	trap - EXIT INT TERM HUP
+	stop_child
+	[ -z "${scratch:-}" ] || rm -rf "$scratch"
+	give_to_user "$TP_ROOT"/build*
+}
+
+on_signal()
+{
+	say "interrupted"
+	on_exit
+	exit "$1"
+}
+
+count()
+{
+	passed=$((passed + $1))
+	failed=$((failed + $2))
+	skipped=$((skipped + $3))
+}
+
+# Results of the last `meson test` in a build directory: "passed failed skipped".
+meson_results()
+{
+	python3 - "$1/meson-logs/testlog.json" <<-'PYTHON'
+	import json, sys
+	count = {"passed": 0, "failed": 0, "skipped": 0}
+	with open(sys.argv[1], encoding="utf-8") as log:
+	    for line in log:
+	        result = json.loads(line)["result"]
+	        kind = {"OK": "passed", "EXPECTEDFAIL": "passed", "SKIP": "skipped"}
+	        count[kind.get(result, "failed")] += 1
+	print(count["passed"], count["failed"], count["skipped"])
+	PYTHON
+}
+
+# ninja_build DIR: everything, or of a fuzz build only the fuzz targets.
+ninja_build()
+{
+	local targets=()
+
+	if [ "$1" = "$TP_ROOT/build-fuzz" ]; then
+		mapfile -t targets < <(ninja -C "$1" -t targets all |
+			sed -n 's,^\(tests/fuzz_[^./]*\):.*_LINKER.*,\1,p')
+		[ "${#targets[@]}" -gt 0 ] || return 0
+	fi
+	run_child ninja -C "$1" --quiet "${targets[@]}"
+}
+
+# build_tree DIR [meson option...]; a build that fails is one failed test.
+build_tree()
+{
+	local dir=$1
+
+	say "build $(basename "$dir")"
+	if configure_build "$@" && ninja_build "$dir"; then
+		return 0
+	fi
+	say "build $(basename "$dir") FAILED"
+	count 0 1 0
+	return 1
+}
+
+# test_tree DIR [meson test argument...]
+test_tree()
+{
+	local dir=$1 results failed_here status=0
+	shift
+
+	say "test $(basename "$dir")${*:+: $*}"
+	rm -f "$dir/meson-logs/testlog.json"
+	run_child meson test -C "$dir" --no-rebuild --print-errorlogs "$@" || status=$?
+	if results=$(meson_results "$dir" 2>/dev/null); then
+		count $results
+		read -r _ failed_here _ <<<"$results"
+		# A runner that ended badly without a failed test is a failure too.
+		[ "$status" -eq 0 ] || [ "$failed_here" -gt 0 ] || count 0 1 0
+	elif meson test -C "$dir" --no-rebuild --list "$@" 2>/dev/null | grep -q .; then
+		say "no results from $(basename "$dir")"
+		count 0 1 0
+	fi
+}
+
+# Every fuzz target for a few seconds: a smoke test, not a campaign.
+fuzz_run()
+{
+	local dir=$TP_ROOT/build-fuzz target
+
+	if ! command -v clang >/dev/null; then
+		say "fuzz: no clang, skipped"
+		count 0 0 1
+		return
+	fi
+	CC=clang build_tree "$dir" -Dfuzz=true -Db_sanitize=address,undefined -Db_lundef=false ||
+		return
+	for target in "$dir"/tests/fuzz_*; do
+		[ -f "$target" ] && [ -x "$target" ] || continue
+		say "fuzz $(basename "$target")"
+		if run_child "$target" -max_total_time=5 -print_final_stats=0 -verbosity=0 \
+			-artifact_prefix="$dir/"; then
+			count 1 0 0
+		else
+			count 0 1 0
+		fi
+	done
+}
+
+# dts_run [suite...]: end-to-end suites; all when none is named.
+dts_run()
+{
+	local results
+
+	[ -f "$TP_ROOT/dts/run.py" ] || return 0
+	say "end-to-end suites${*:+: $*}"
+	run_child python3 "$TP_ROOT/dts/run.py" --build-dir "$TP_ROOT/build" \
+		--results "$scratch/dts" "$@"
+	if results=$(cat "$scratch/dts" 2>/dev/null); then
+		count $results
+	else
+		say "no results from dts/run.py"
+		count 0 1 0
+	fi
+}
+
+sanitizers_run()
+{
+	build_tree "$TP_ROOT/build-asan" -Db_sanitize=address,undefined -Db_lundef=false &&
+		test_tree "$TP_ROOT/build-asan" --suite fast --suite asan --timeout-multiplier 4
+	build_tree "$TP_ROOT/build-tsan" -Db_sanitize=thread -Db_lundef=false &&
+		test_tree "$TP_ROOT/build-tsan" --suite tsan --timeout-multiplier 4
+	fuzz_run
+}
+
+suites_run()
+{
+	local suite
+
+	for suite in "${suites[@]}"; do
+		if [ -f "$TP_ROOT/dts/tests/TestSuite_$suite.py" ]; then
+			dts_run "$suite"
+		else
+			test_tree "$TP_ROOT/build" --suite "$suite"
+		fi
+	done
+}
+
+main()
+{
+	"$TP_ROOT/devtools/install-packages.sh" || die "cannot install the packages"
+	scratch=$(mktemp -d /tmp/tp-test-XXXXXX)
+	if build_tree "$TP_ROOT/build"; then
+		if [ "${#suites[@]}" -gt 0 ]; then
+			suites_run
+		else
+			test_tree "$TP_ROOT/build"
+			[ -n "$fast_only" ] || dts_run
+		fi
+	fi
+	[ -n "$fast_only" ] || [ "${#suites[@]}" -gt 0 ] || sanitizers_run
+	if [ "$((passed + failed + skipped))" -eq 0 ]; then
+		say "no test ran"
+		failed=1
+	fi
+}
+
+rerun_as_root "$@"
+options_parse "$@"
+trap on_exit EXIT
+trap 'on_signal 130' INT
+trap 'on_signal 143' TERM HUP
+main
+on_exit
+say "done"
+echo "$passed passed, $failed failed, $skipped skipped"
+[ "$failed" -eq 0 ]
