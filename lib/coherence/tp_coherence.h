@@ -1,0 +1,294 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Sequential consistency by directory write-invalidate: docs/coherence.md.
+ *
+ * One struct tp_coherence per worker lcore holds both sides of the protocol for
+ * the shards of that worker: the home side (directory entries) and the cache
+ * side (this node's copies). It decides and does nothing else: an event and
+ * `now` go in, actions come out in an outbox, and the caller (lib/node) carries
+ * them out in order before the next event goes in. It reads no clock, sends
+ * nothing, and never touches a page's contents.
+ *
+ * All calls: owner lcore.
+ */
+#ifndef TP_COHERENCE_H
+#define TP_COHERENCE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include "tp_coherence_wire.h"
+#include "tp_directory.h"
+#include "tp_result.h"
+#include "tp_types.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct tp_coherence;
+struct tp_region;
+
+#define TP_SLOT_ABSENT UINT32_MAX
+#define TP_ACTIONS_PER_EVENT 32		/* most actions one event emits; more work waits for tp_coherence_poll() */
+
+struct tp_coherence_config {
+	uint16_t node_id;
+	uint16_t worker;		/* this worker, below worker_count */
+	uint16_t worker_count;
+	uint16_t node_id_max;		/* highest node id of the cluster */
+	uint32_t epoch;			/* this node's epoch: seeds transaction ids */
+	uint32_t home_slot_first;	/* this worker's home memory: slots [first, first + count) */
+	uint32_t home_slot_count;
+	uint32_t cache_slot_first;	/* this worker's cache slots */
+	uint32_t cache_slot_count;	/* at least 4 */
+	uint32_t cache_slot_low;	/* evict in the background below this many free; 0: count / 16 */
+	uint32_t request_count;		/* own outstanding transactions (cache side) */
+	uint32_t waiter_count;		/* client requests waiting or outstanding */
+	uint32_t busy_count;		/* home entries busy at once */
+	uint32_t deferred_count;	/* messages deferred at home at once */
+	uint64_t retry_ns;		/* first repeat of an unanswered request; 0: 20 ms */
+	struct tp_directory *directory;	/* shared by the node's workers */
+	struct tp_directory_worker *directory_worker;
+};
+
+/* A client request, as the node hands it in: what to complete, opaque here. */
+struct tp_coherence_client {
+	uint64_t cookie;		/* returned in the COMPLETE action */
+	uint64_t deadline;		/* ns */
+};
+
+enum tp_coherence_want {
+	TP_WANT_READ,		/* COMPLETE grants a guard on a readable copy */
+	TP_WANT_WRITE,		/* ... on the only copy */
+	TP_WANT_ATOMIC,		/* executed at the home, or a guard on the only copy if it is here */
+	TP_WANT_FLUSH,		/* give a modified copy back to the home */
+	TP_WANT_INVALIDATE,	/* drop the local copy, a modified one is given back */
+};
+
+struct tp_coherence_atomic {
+	uint8_t op;		/* enum tp_atomic_op */
+	uint8_t width;		/* 4 or 8 */
+	uint32_t offset;	/* in the page, bytes, aligned to width */
+	uint64_t operand;
+	uint64_t compare;
+};
+
+/* What the caller is to do. */
+enum tp_action_type {
+	TP_ACTION_SEND,		/* msg to node/worker, payload = contents of slot unless TP_SLOT_ABSENT */
+	TP_ACTION_COPY_IN,	/* payload of the message being handled -> slot */
+	TP_ACTION_ZERO,		/* zero slot */
+	TP_ACTION_COPY_SLOT,	/* from_slot -> slot (broken guard: from_slot is quarantined) */
+	TP_ACTION_PUBLISH,	/* frame word of page := slot, access (READ or WRITE) */
+	TP_ACTION_REVOKE,	/* frame word := access (NONE or READ), full fence, then GUARDS_CLEAR once no
+				 * guard names the page (access READ: only guards that may write count) */
+	TP_ACTION_COMPLETE,	/* answer a client: result, access + slot granted if access != NONE, value if executed */
+	TP_ACTION_ATOMIC,	/* run msg's atomic on slot, then reply msg (AMO_RESULT, operand := old value)
+				 * to node/worker; to this node itself: through tp_coherence_message() as any message */
+	TP_ACTION_FENCE,	/* ask the control plane to fence node (its lease must lapse) */
+	TP_ACTION_REQUEST_DONE,	/* give the fabric credit of token back */
+	TP_ACTION_TYPE_COUNT
+};
+
+struct tp_action {
+	uint8_t type;			/* enum tp_action_type */
+	uint8_t access;			/* enum tp_access */
+	bool executed;			/* COMPLETE of an atomic run at the home: value is the old value */
+	uint16_t node;
+	uint16_t worker;
+	uint32_t slot;
+	uint32_t from_slot;
+	uint32_t region_id;
+	uint32_t page_index;
+	struct tp_result result;
+	uint64_t cookie;		/* COMPLETE */
+	uint64_t value;			/* COMPLETE */
+	uint64_t token;			/* REQUEST_DONE */
+	struct tp_coherence_msg msg;	/* SEND, ATOMIC */
+};
+
+struct tp_outbox {
+	struct tp_action *actions;	/* shape [capacity] */
+	uint32_t capacity;		/* at least TP_ACTIONS_PER_EVENT */
+	uint32_t count;
+};
+
+/**
+ * Create the coherence engine of one worker. Allocates everything it will use
+ * except the per-region page tables.
+ *
+ * @return The engine, or NULL with rte_errno: EINVAL (configuration), ENOMEM.
+ * @threads Any; afterwards the owner lcore alone.
+ * @cost    Allocates.
+ */
+struct tp_coherence *tp_coherence_create(const struct tp_coherence_config *config);
+
+/** Free the engine. NULL is ignored. @threads Owner lcore, or any once it stopped. */
+void tp_coherence_destroy(struct tp_coherence *coherence);
+
+/**
+ * Make a region known. The node's directory has it already when this node is
+ * home of pages of it (directory_slot from tp_directory_region_add()).
+ *
+ * @param region         Borrowed until tp_coherence_region_remove().
+ * @param directory_slot Slot of the region in the node's directory, or UINT32_MAX.
+ * @param home_lost      The region is older than this node process: what it was
+ *                       home of is gone, and reads VOID (state L).
+ * @return 0, -EEXIST, -ENOMEM.
+ * @cost   Reserves address space; allocates.
+ */
+int tp_coherence_region_add(struct tp_coherence *coherence, const struct tp_region *region,
+			    uint32_t directory_slot, bool home_lost);
+
+/**
+ * Forget a region (destroyed, or replaced by a new generation): waiters get
+ * VOID(generation), words are revoked, slots freed when their guards are clear.
+ * Work that does not fit in the outbox goes on in tp_coherence_poll();
+ * @return true once nothing of the region is left (call again until then).
+ */
+bool tp_coherence_region_remove(struct tp_coherence *coherence, uint32_t region_id, uint64_t now,
+				struct tp_outbox *outbox);
+
+/**
+ * Event: a client request for one page of this worker's shards. Invalid ones
+ * are completed at once with VOID (generation, invalid, exhausted).
+ *
+ * @param atomic  Only for TP_WANT_ATOMIC, else NULL.
+ */
+void tp_coherence_request(struct tp_coherence *coherence, uint32_t region_id, uint32_t page_index,
+			  uint64_t generation, enum tp_coherence_want want,
+			  const struct tp_coherence_atomic *atomic,
+			  const struct tp_coherence_client *client, uint64_t now,
+			  struct tp_outbox *outbox);
+
+/**
+ * Event: a message. It may be anything: malformed ones, those from nodes that
+ * may not send them, and impossible ones are counted and dropped.
+ *
+ * @param from           Node and worker that sent it (checked by the fabric).
+ * @param payload_bytes  Bytes after the header: 0 or the page size.
+ * @param token          Fabric credit of a request, handed back by REQUEST_DONE.
+ */
+void tp_coherence_message(struct tp_coherence *coherence, uint16_t from_node, uint16_t from_worker,
+			  const struct tp_coherence_msg *msg, uint32_t payload_bytes,
+			  uint64_t token, uint64_t now, struct tp_outbox *outbox);
+
+/** Event: no guard names a page that was REVOKEd any more. */
+void tp_coherence_guards_clear(struct tp_coherence *coherence, uint32_t region_id,
+			       uint32_t page_index, uint64_t now, struct tp_outbox *outbox);
+
+/**
+ * Event: the guards of a REVOKEd page are overdue and broken. The engine moves
+ * the contents (COPY_SLOT) and goes on; the old slot is the caller's until
+ * tp_coherence_slot_return().
+ *
+ * @return The quarantined slot, or TP_SLOT_ABSENT: no free slot, ask again.
+ */
+uint32_t tp_coherence_guards_expired(struct tp_coherence *coherence, uint32_t region_id,
+				     uint32_t page_index, uint64_t now, struct tp_outbox *outbox);
+
+/** A quarantined slot is free again. */
+void tp_coherence_slot_return(struct tp_coherence *coherence, uint32_t slot);
+
+/** Event: drop waiters of a client that is gone; nothing is completed to it any more. */
+void tp_coherence_client_gone(struct tp_coherence *coherence, uint64_t cookie_mask,
+			      uint64_t cookie_value);
+
+/* Events of membership; see docs/coherence.md for what each does. */
+void tp_coherence_peer_down(struct tp_coherence *coherence, uint16_t node, uint64_t now,
+			    struct tp_outbox *outbox);
+void tp_coherence_peer_up(struct tp_coherence *coherence, uint16_t node, uint16_t worker_count,
+			  uint64_t now, struct tp_outbox *outbox);
+void tp_coherence_peer_fenced(struct tp_coherence *coherence, uint16_t node, uint64_t now,
+			      struct tp_outbox *outbox);
+void tp_coherence_home_reset(struct tp_coherence *coherence, uint16_t node, uint64_t now,
+			     struct tp_outbox *outbox);
+void tp_coherence_self_fenced(struct tp_coherence *coherence, uint64_t now,
+			      struct tp_outbox *outbox);
+
+/**
+ * Work that waits: deferred and ready transactions, invalidations of a long
+ * sharer list, waiters' deadlines, repeats, background eviction. Call each turn
+ * and again while it returns non-zero.
+ *
+ * @return Work done.
+ * @cost   Bounded by the outbox; nothing to do: a few loads.
+ */
+uint32_t tp_coherence_poll(struct tp_coherence *coherence, uint64_t now, struct tp_outbox *outbox);
+
+/** When tp_coherence_poll() has something to do by time alone; UINT64_MAX: never. */
+uint64_t tp_coherence_next_timer(const struct tp_coherence *coherence);
+
+/* Counters, one list: enum, name and help. Owner lcore writes, any thread may read. */
+#define TP_COHERENCE_STAT_LIST(STAT)								\
+	STAT(misses,            "client requests that had to fetch")				\
+	STAT(joined,            "client requests that joined an outstanding fetch")		\
+	STAT(node_hits,         "client requests that found the page here")			\
+	STAT(upgrades,          "GET_M sent with a copy held")					\
+	STAT(forwards,          "requests forwarded to an owner")				\
+	STAT(invalidations,     "INV sent")							\
+	STAT(invalidations_extra, "INV sent to nodes a coarse vector could not rule out")	\
+	STAT(recalls,           "RECALL sent")							\
+	STAT(atomics_home,      "atomics run at this home")					\
+	STAT(atomics_sent,      "atomics sent to another home")					\
+	STAT(evictions,         "copies evicted for room")					\
+	STAT(write_backs,       "modified copies given back (eviction, flush)")			\
+	STAT(pages_in,          "pages received with payload")					\
+	STAT(pages_out,         "pages sent with payload")					\
+	STAT(deferred,          "requests deferred at a busy entry")				\
+	STAT(repeats,           "requests sent again")						\
+	STAT(resupplies,        "lost data given again")					\
+	STAT(guards_broken,     "overdue guards broken")					\
+	STAT(pages_lost,        "pages whose only copy died")					\
+	STAT(voids,             "client requests answered VOID")				\
+	STAT(bad_messages,      "malformed messages dropped")					\
+	STAT(stale_messages,    "duplicate or stale messages dropped")				\
+	STAT(protocol_errors,   "messages impossible in the state they met")
+
+struct tp_coherence_stats {
+#define TP_COHERENCE_STAT_AS_FIELD(name, help) uint64_t name;
+	TP_COHERENCE_STAT_LIST(TP_COHERENCE_STAT_AS_FIELD)
+#undef TP_COHERENCE_STAT_AS_FIELD
+};
+
+/** Counters since creation. @threads Any (each counter is one word). */
+const struct tp_coherence_stats *tp_coherence_stats_get(const struct tp_coherence *coherence);
+
+/** Print both state tables, as docs/coherence.md shows them. @threads Any. */
+void tp_coherence_table_print(FILE *out);
+
+/*
+ * For invariant checks of the simulator and the tests: the state of one page on
+ * this node, names as in docs/coherence.md; "" where there is no such side here.
+ */
+struct tp_coherence_page_info {
+	const char *cache_state;
+	const char *home_state;
+	uint16_t owner;
+	uint32_t sharer_count;
+	uint32_t slot;
+	uint64_t sequence;
+};
+void tp_coherence_page_info_get(const struct tp_coherence *coherence, uint32_t region_id,
+				uint32_t page_index, struct tp_coherence_page_info *info);
+
+/** Outstanding transactions, waiters, busy entries, deferred messages, used slots: all 0 (slots: pages held) when idle. */
+struct tp_coherence_usage {
+	uint32_t requests;
+	uint32_t waiters;
+	uint32_t busy;
+	uint32_t deferred;
+	uint32_t home_slots;
+	uint32_t cache_slots;
+	uint32_t quarantined;
+};
+void tp_coherence_usage_get(const struct tp_coherence *coherence, struct tp_coherence_usage *usage);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TP_COHERENCE_H */

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Coherence messages on the wire: docs/coherence.md, "Messages", is the
+ * authority. Little-endian, 64 bytes, then for some messages one page.
+ */
+#ifndef TP_COHERENCE_WIRE_H
+#define TP_COHERENCE_WIRE_H
+
+#include <assert.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <rte_byteorder.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Ids are never reused.
+ *   name        id  class    payload */
+#define TP_COHERENCE_MSG_LIST(MSG)		\
+	MSG(GET_S,       1, REQUEST,  0)	\
+	MSG(GET_M,       2, REQUEST,  0)	\
+	MSG(PUT_S,       3, REQUEST,  0)	\
+	MSG(PUT_M,       4, REQUEST,  1)	\
+	MSG(AMO,         5, REQUEST,  0)	\
+	MSG(INV,         6, FORWARD,  0)	\
+	MSG(FWD_S,       7, FORWARD,  0)	\
+	MSG(FWD_M,       8, FORWARD,  0)	\
+	MSG(RECALL,      9, FORWARD,  0)	\
+	MSG(WB_ACK,     10, FORWARD,  0)	\
+	MSG(DATA_S,     11, RESPONSE, 1)	\
+	MSG(DATA_M,     12, RESPONSE, 1)	\
+	MSG(GRANT_M,    13, RESPONSE, 0)	\
+	MSG(NACK,       14, RESPONSE, 0)	\
+	MSG(PUT_ACK,    15, RESPONSE, 0)	\
+	MSG(AMO_RESULT, 16, RESPONSE, 0)	\
+	MSG(INV_ACK,    17, RESPONSE, 0)	\
+	MSG(WB,         18, RESPONSE, 1)
+
+enum tp_coherence_msg_type {
+#define TP_COHERENCE_MSG_AS_ENUM(name, id, cls, payload) TP_MSG_##name = (id),
+	TP_COHERENCE_MSG_LIST(TP_COHERENCE_MSG_AS_ENUM)
+#undef TP_COHERENCE_MSG_AS_ENUM
+	TP_MSG_COUNT
+};
+
+#define TP_MSG_F_ZERO      0x01u	/* the page is all zero: no payload */
+#define TP_MSG_F_IN_PLACE  0x02u	/* sender = receiver: the home frame itself; never on the wire */
+#define TP_MSG_F_RETRY     0x04u	/* repeat of an outstanding request */
+#define TP_MSG_F_HAVE_COPY 0x08u	/* GET_M: the requester holds S */
+#define TP_MSG_F_NO_DATA   0x10u	/* WB: the page never arrived here */
+
+struct tp_coherence_msg {
+	uint8_t type;			/* enum tp_coherence_msg_type */
+	uint8_t flags;			/* TP_MSG_F_*, others 0 */
+	uint8_t reason;			/* NACK: enum tp_reason */
+	uint8_t atomic_op;		/* AMO: enum tp_atomic_op */
+	uint8_t atomic_width;		/* AMO: 4 or 8 */
+	uint8_t reserved0;
+	rte_le16_t atomic_offset_words;	/* AMO: offset in the page in units of 4 bytes */
+	rte_le16_t requester;		/* node that wants the page */
+	rte_le16_t requester_worker;
+	rte_le32_t txn;			/* requester's transaction */
+	rte_le32_t region_id;
+	rte_le32_t page_index;
+	rte_le64_t generation;		/* of the region */
+	rte_le64_t sequence;		/* home's transaction on this page */
+	rte_le64_t operand;		/* AMO: operand; AMO_RESULT: old value */
+	rte_le64_t compare;		/* AMO: compare value of CAS */
+	rte_le64_t reserved1;
+};
+
+#define TP_COHERENCE_FIELD(field, offset) \
+	static_assert(offsetof(struct tp_coherence_msg, field) == (offset), "wire offset of " #field)
+static_assert(sizeof(struct tp_coherence_msg) == 64, "wire size");
+TP_COHERENCE_FIELD(atomic_offset_words, 6);
+TP_COHERENCE_FIELD(requester, 8);
+TP_COHERENCE_FIELD(txn, 12);
+TP_COHERENCE_FIELD(region_id, 16);
+TP_COHERENCE_FIELD(page_index, 20);
+TP_COHERENCE_FIELD(generation, 24);
+TP_COHERENCE_FIELD(sequence, 32);
+TP_COHERENCE_FIELD(operand, 40);
+TP_COHERENCE_FIELD(compare, 48);
+TP_COHERENCE_FIELD(reserved1, 56);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TP_COHERENCE_WIRE_H */
