@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Links over DPDK ethdev ports. The only part of lib/fabric that needs EAL.
+ */
+#ifndef TP_LINK_ETHDEV_H
+#define TP_LINK_ETHDEV_H
+
+#include <stdint.h>
+
+#include "tp_link.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+struct rte_mempool;
+
+/** What tp_port_start() needs and what it found. */
+struct tp_port_config {
+	uint16_t port;
+	uint16_t queues;		/* queue pairs */
+	uint16_t mtu;			/* wanted IP MTU */
+	uint16_t rx_descriptors;	/* 0: 1024, fitted to what the port can */
+	uint16_t tx_descriptors;	/* 0: 1024, likewise */
+	struct rte_mempool *const *pools;	/* [queues], receive buffers */
+};
+
+/**
+ * Data room an mbuf of a link's pool needs for one frame at an MTU, headroom
+ * included (the value for rte_pktmbuf_pool_create()).
+ *
+ * @threads Any.
+ */
+uint16_t tp_port_mbuf_bytes(uint16_t mtu);
+
+/**
+ * Configure and start a port with any PMD: what a PMD cannot do (set the MTU,
+ * all-multicast) costs one log line, not the start.
+ *
+ * @param config
+ *   The port, its queues and pools; read only.
+ * @param mtu_out
+ *   IP MTU that holds: the wanted one, or the port's own if that is smaller.
+ * @return
+ *   0, or the port as it was:
+ *   - -ENODEV: no such port.
+ *   - -EINVAL: no queue, or a pool with buffers too small for the MTU.
+ *   - -ENOTSUP: the port has fewer queues.
+ *   - any error of the ethdev calls.
+ * @threads Main lcore, before the workers start.
+ */
+int tp_port_start(const struct tp_port_config *config, uint16_t *mtu_out);
+
+/**
+ * Stop and close a port.
+ *
+ * @return 0 or the error of rte_eth_dev_stop().
+ * @threads Main lcore, after the workers stopped.
+ */
+int tp_port_stop(uint16_t port);
+
+/**
+ * Make a link of one queue pair of a started port.
+ *
+ * Chained mbufs are copied into one of @p pool; such a frame longer than a
+ * buffer is dropped and counted in rx_dropped.
+ *
+ * @param port
+ *   A started ethdev port of any PMD.
+ * @param rx_queue
+ * @param tx_queue
+ *   Queue indexes that no other lcore uses.
+ * @param pool
+ *   Where frames to send come from; buffers of tp_port_mbuf_bytes() at least.
+ * @return
+ *   The link, to be destroyed with tp_link_ethdev_destroy(); NULL with rte_errno
+ *   ENODEV (no such port), EINVAL (buffers too small), ENOMEM.
+ * @threads Main lcore; then the link is its endpoint's.
+ */
+struct tp_link *tp_link_ethdev_create(uint16_t port, uint16_t rx_queue, uint16_t tx_queue,
+	struct rte_mempool *pool);
+
+/** Free a link. @threads Main lcore, after its endpoint is gone. */
+void tp_link_ethdev_destroy(struct tp_link *link);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TP_LINK_ETHDEV_H */
