@@ -114,7 +114,8 @@ test_tree()
 
 	say "test $(basename "$dir")${*:+: $*}"
 	rm -f "$dir/meson-logs/testlog.json"
-	run_child meson test -C "$dir" --no-rebuild --print-errorlogs "$@" || status=$?
+	run_child python3 "$TP_ROOT/dts/lab.py" run --hugepages 256 -- \
+		meson test -C "$dir" --no-rebuild --print-errorlogs "$@" || status=$?
 	if results=$(meson_results "$dir" 2>/dev/null); then
 		count $results
 		read -r _ failed_here _ <<<"$results"

@@ -1,0 +1,60 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 Telepage developers
+"""What a test suite is: a class with test_ methods and a lab.
+
+One feature a suite, in dts/tests/TestSuite_<feature>.py. Each case has a
+docstring with a "Steps:" and a "Verify:" part; dts/run.py insists.
+"""
+
+from pathlib import Path
+
+from lab import Lab
+
+
+class SkipCase(Exception):
+    """The machine or the build lacks what the case needs."""
+
+
+class Failure(AssertionError):
+    """The thing under test did not do what it should."""
+
+
+class TestSuite:
+    """Base of all suites."""
+
+    # Seconds a case may take.
+    case_seconds = 120
+
+    def __init__(self, lab: Lab, build: Path):
+        self.lab = lab
+        self.build = build
+
+    def set_up_suite(self) -> None:
+        """Before the first case."""
+
+    def tear_down_suite(self) -> None:
+        """After the last case; the lab undoes itself."""
+
+    def set_up_test_case(self) -> None:
+        """Before each case."""
+
+    def tear_down_test_case(self) -> None:
+        """After each case, also a failed one."""
+
+    @staticmethod
+    def verify(condition: object, message: str) -> None:
+        """Fail the case unless the condition holds."""
+        if not condition:
+            raise Failure(message)
+
+    @staticmethod
+    def skip(reason: str) -> None:
+        """Skip the case, or from set_up_suite the suite."""
+        raise SkipCase(reason)
+
+    def program(self, path: str) -> Path:
+        """A program of the build; skips where it is not built."""
+        program = self.build / path
+        if not program.exists():
+            self.skip(f"{path} is not built")
+        return program
