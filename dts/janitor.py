@@ -113,20 +113,26 @@ def undo_netns(entry: dict) -> None:
     subprocess.run(["ip", "netns", "delete", name], check=True)
 
 
+def is_mounted(path: object) -> bool:
+    """Whether something is mounted here; os.path.ismount() misses bind mounts."""
+    mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    return str(path) in (line.split()[4] for line in mounts)
+
+
 def undo_netns_root(_entry: dict) -> None:
     """Take away the mount that `ip netns add` made, once the last lab is gone."""
     root = Path("/run/netns")
     with machine_lock():
         if not root.is_dir() or any(root.iterdir()):
             return
-        while os.path.ismount(root):
+        while is_mounted(root):
             subprocess.run(["umount", "-n", str(root)], check=True)
         root.rmdir()
 
 
 def undo_mount(entry: dict) -> None:
     """Unmount; lazily where a dying process still holds the mount."""
-    if not os.path.ismount(entry["path"]):
+    if not is_mounted(entry["path"]):
         return
     if subprocess.run(["umount", "-n", entry["path"]], stderr=subprocess.DEVNULL).returncode != 0:
         subprocess.run(["umount", "-n", "--lazy", entry["path"]], check=True)
@@ -138,7 +144,7 @@ def undo_tree(entry: dict) -> None:
     if path.is_symlink() or not path.exists():
         return
     for folder, _, _ in os.walk(path):
-        if os.path.ismount(folder):
+        if is_mounted(folder):
             raise OSError(f"{folder} is still mounted")
     shutil.rmtree(path)
     if path.parent == Path("/run/dpdk"):
