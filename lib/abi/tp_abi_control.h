@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * The control channel between a client program and its node: docs/abi.md
+ * section 8. One SOCK_SEQPACKET Unix socket, one fixed-size request, one
+ * fixed-size response, fds by SCM_RIGHTS. The connection is the client's life:
+ * when it ends, the node frees all that the client held.
+ */
+#ifndef TP_ABI_CONTROL_H
+#define TP_ABI_CONTROL_H
+
+#include <assert.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define TP_CONTROL_MAGIC 0x4354u	/* "TC" */
+#define TP_CONTROL_VERSION 1u
+#define TP_CONTROL_NAME_BYTES 64	/* region name with its NUL */
+#define TP_CONTROL_NODES_MAX 64		/* nodes in one region's list */
+#define TP_CONTROL_PATH_FMT "%s/telepage.sock"	/* in the node's DPDK runtime directory */
+
+/* fds with the response in brackets. */
+#define TP_CONTROL_OP_LIST(OP)									\
+	OP(ATTACH,         1)	/* join [node header, slots, client segment]; value: threads asked for */ \
+	OP(REGION_CREATE,  2)	/* returns once every member knows the region */		\
+	OP(REGION_OPEN,    3)	/* by name, or by address if the name is empty [words] */	\
+	OP(REGION_LIST,    4)	/* value: index of the first to return, 0, 1, ...; ends with NODE not found */ \
+	OP(REGION_DESTROY, 5)									\
+	OP(REGION_RESET,   6)	/* new generation, contents zero */				\
+	OP(ALLOC,          7)	/* bytes, on node (TP_CONTROL_NODE_ANY: here) */		\
+	OP(FREE,           8)	/* address + generation */					\
+	OP(GENERATION,     9)	/* of the region or allocation at address */			\
+	OP(STATS,         10)	/* TP_CONTROL_STATS_* counters of all workers, summed */	\
+	OP(NODE_LIST,     11)	/* value: index */
+
+enum tp_control_op {
+#define TP_CONTROL_OP_AS_ENUM(name, id) TP_CONTROL_##name = (id),
+	TP_CONTROL_OP_LIST(TP_CONTROL_OP_AS_ENUM)
+#undef TP_CONTROL_OP_AS_ENUM
+	TP_CONTROL_OP_COUNT
+};
+
+#define TP_CONTROL_NODE_ANY 0xffffu
+
+enum tp_distribution {
+	TP_DISTRIBUTION_HOME = 1,	/* all pages at nodes[0] */
+	TP_DISTRIBUTION_STRIPED = 2,	/* page i at nodes[i % node_count] */
+	TP_DISTRIBUTION_FIRST_TOUCH = 3, /* 2 MiB extents at the node that touches them first */
+};
+
+enum tp_region_mode {
+	TP_REGION_RW = 1,
+	TP_REGION_RO = 2,	/* writes are VOID(permission) but for the creating client until it detaches */
+};
+
+struct tp_control_region {
+	char name[TP_CONTROL_NAME_BYTES];
+	uint64_t address;
+	uint64_t bytes;
+	uint64_t generation;
+	uint32_t id;
+	uint32_t page_bytes;
+	uint16_t mode;		/* enum tp_region_mode */
+	uint16_t distribution;	/* enum tp_distribution */
+	uint16_t node_count;	/* 0 in REGION_CREATE: every member */
+	uint16_t reserved;
+	uint16_t nodes[TP_CONTROL_NODES_MAX];
+};
+static_assert(sizeof(struct tp_control_region) == 64 + 24 + 8 + 8 + 128, "layout");
+
+struct tp_control_node {
+	uint16_t id;
+	uint16_t worker_count;
+	uint32_t epoch;
+	uint32_t state;		/* enum tp_node_state of lib/directory */
+	uint32_t ip;		/* network byte order */
+	uint32_t reachable;	/* from this node: 1 or 0 */
+	uint32_t reserved;
+};
+
+struct tp_control_request {
+	uint16_t magic;
+	uint16_t version;
+	uint32_t op;		/* enum tp_control_op */
+	uint64_t value;
+	uint64_t address;
+	uint64_t bytes;
+	uint64_t generation;
+	uint64_t timeout_ns;
+	uint16_t node;
+	uint16_t reserved[3];
+	struct tp_control_region region;	/* REGION_*: what is set depends on op */
+};
+
+#define TP_CONTROL_STATS_MAX 96
+
+struct tp_control_response {
+	uint16_t magic;
+	uint16_t version;
+	uint32_t op;
+	uint32_t reason;	/* enum tp_reason */
+	uint32_t effect;	/* enum tp_effect */
+	int32_t error;		/* errno behind the reason, 0 if none: for messages to people */
+	uint32_t fd_count;
+	uint64_t value;
+	uint64_t address;
+	uint64_t generation;
+	union {
+		struct tp_control_region region;
+		struct tp_control_node node;
+		uint64_t stats[TP_CONTROL_STATS_MAX];	/* order of tp_coherence_stats */
+	};
+};
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* TP_ABI_CONTROL_H */
