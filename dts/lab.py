@@ -200,6 +200,14 @@ class Lab:
         if got < count:
             raise LabError(f"the machine gave {got} of {count} huge pages (2 MiB each)")
 
+    def scratch(self) -> Path:
+        """A folder for large files; the lab's own, on /run, is for small ones."""
+        path = Path("/var/tmp", self.prefix)
+        if not path.exists():
+            self.undo("tree", path=str(path))
+            path.mkdir(mode=0o700)
+        return path
+
     def dpdk_prefix(self, name: str) -> str:
         """A file prefix for EAL whose run-time folder is removed at the end."""
         prefix = f"{self.prefix}-{name}"
