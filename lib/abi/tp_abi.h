@@ -116,7 +116,6 @@ tp_word_same(uint64_t a, uint64_t b)
  *   63 waiting, 61..32 region id (1 to 2^30 - 1), 31..0 page index; 0 empty
  */
 #define TP_GUARD_WAITING (1ull << 63)
-#define TP_REGION_ID_MAX ((1u << 30) - 1)
 
 static inline uint64_t
 tp_guard_key(uint32_t region_id, uint32_t page_index)

@@ -12,14 +12,14 @@
 #include <assert.h>
 #include <stdint.h>
 
+#include "tp_types.h"
+
 #ifdef __cplusplus
 extern "C" {
 #endif
 
 #define TP_CONTROL_MAGIC 0x4354u	/* "TC" */
 #define TP_CONTROL_VERSION 1u
-#define TP_CONTROL_NAME_BYTES 64	/* region name with its NUL */
-#define TP_CONTROL_NODES_MAX 64		/* nodes in one region's list */
 #define TP_CONTROL_PATH_FMT "%s/telepage.sock"	/* in the node's DPDK runtime directory */
 
 /* fds with the response in brackets. */
@@ -45,29 +45,18 @@ enum tp_control_op {
 
 #define TP_CONTROL_NODE_ANY 0xffffu
 
-enum tp_distribution {
-	TP_DISTRIBUTION_HOME = 1,	/* all pages at nodes[0] */
-	TP_DISTRIBUTION_STRIPED = 2,	/* page i at nodes[i % node_count] */
-	TP_DISTRIBUTION_FIRST_TOUCH = 3, /* 2 MiB extents at the node that touches them first */
-};
-
-enum tp_region_mode {
-	TP_REGION_RW = 1,
-	TP_REGION_RO = 2,	/* writes are VOID(permission) but for the creating client until it detaches */
-};
-
 struct tp_control_region {
-	char name[TP_CONTROL_NAME_BYTES];
+	char name[TP_REGION_NAME_BYTES];
 	uint64_t address;
 	uint64_t bytes;
 	uint64_t generation;
 	uint32_t id;
 	uint32_t page_bytes;
 	uint16_t mode;		/* enum tp_region_mode */
-	uint16_t distribution;	/* enum tp_distribution */
+	uint16_t distribution;	/* enum tp_region_distribution */
 	uint16_t node_count;	/* 0 in REGION_CREATE: every member */
 	uint16_t reserved;
-	uint16_t nodes[TP_CONTROL_NODES_MAX];
+	uint16_t nodes[TP_REGION_NODES_MAX];
 };
 static_assert(sizeof(struct tp_control_region) == 64 + 24 + 8 + 8 + 128, "layout");
 

@@ -6,9 +6,27 @@
 #ifndef TP_TYPES_H
 #define TP_TYPES_H
 
+#include <stdint.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+#define TP_REGION_ID_MAX ((UINT32_C(1) << 30) - 1)	/* ids are 1 to this, never reused */
+#define TP_REGION_NAME_BYTES 64		/* with the terminating 0 */
+#define TP_REGION_NODES_MAX 64		/* nodes in one region's list */
+
+/* The numbers are in the store and in the client ABI: never reuse one. */
+enum tp_region_mode {
+	TP_REGION_RW = 1,
+	TP_REGION_RO = 2,		/* writes are VOID(permission) */
+};
+
+enum tp_region_distribution {
+	TP_REGION_HOME = 1,		/* all pages on nodes[0] */
+	TP_REGION_STRIPED = 2,		/* page i on nodes[i % node_count] */
+	TP_REGION_FIRST_TOUCH = 3,	/* each 2 MiB extent where it was touched first */
+};
 
 /* What a node's clients may do with its copy of a page. */
 enum tp_access {
