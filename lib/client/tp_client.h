@@ -158,12 +158,12 @@ void tp_thread_timeout_set(struct tp_thread *thread, uint64_t timeout_ns);
  *   -EPROTO (it answered nonsense), -EOPNOTSUPP (a backend without control).
  */
 
-struct tp_region_config {
+struct tp_client_region_config {
 	const char *name;		/* 1 to 63 of [a-z0-9._-] */
 	uint64_t bytes;			/* rounded up to pages */
 	uint32_t page_bytes;		/* 0: the node's */
 	enum tp_region_mode mode;	/* 0: TP_REGION_RW */
-	enum tp_distribution distribution;	/* 0: TP_DISTRIBUTION_STRIPED */
+	enum tp_region_distribution distribution; /* 0: TP_REGION_STRIPED */
 	const uint16_t *nodes;		/* shape [node_count] */
 	uint32_t node_count;		/* 0: every member */
 };
@@ -173,7 +173,7 @@ struct tp_region_config {
  *
  * @return 0, or -EEXIST, -EINVAL, -ENOSPC (no addresses), or a common one.
  */
-int tp_client_region_create(struct tp_client *client, const struct tp_region_config *config,
+int tp_client_region_create(struct tp_client *client, const struct tp_client_region_config *config,
 			    struct tp_client_region **region);
 
 /**
