@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Ports of the two processes of a benchmark, and EAL in each. Kernel devices
+ * live in a network namespace that has no name: it goes with the last process
+ * in it, so there is nothing to clean up.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <net/if.h>
+#include <sched.h>
+#include <spawn.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <rte_common.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+
+#include "bench.h"
+
+#define EAL_ARGS_MAX 24
+
+/* Buffers and ring frames hold a 9000-byte packet; rings are short, so that
+ * they stay in the cache.
+ */
+#define MEMIF_ARGS "bsize=10240,rsize=8"
+#define AF_PACKET_ARGS "blocksz=40960,framesz=10240,framecnt=256"
+
+static const char * const pmd_names[BENCH_PMD_COUNT] = {
+	[BENCH_PMD_MEMIF] = "memif",
+	[BENCH_PMD_AF_PACKET] = "af_packet",
+	[BENCH_PMD_TAP] = "tap",
+};
+
+const char *
+bench_pmd_name(enum bench_pmd pmd)
+{
+	return pmd_names[pmd];
+}
+
+enum bench_pmd
+bench_pmd_find(const char *name)
+{
+	unsigned int pmd;
+
+	for (pmd = 0; pmd < BENCH_PMD_COUNT; pmd++)
+		if (strcmp(name, pmd_names[pmd]) == 0)
+			break;
+	return pmd;
+}
+
+int
+bench_pin(const struct bench *bench, unsigned int side)
+{
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	CPU_SET(bench->cpus[side], &set);
+	return sched_setaffinity(0, sizeof(set), &set) < 0 ? -errno : 0;
+}
+
+/* Run ip(8) with the words of a line. */
+static int
+__attribute__((format(printf, 1, 2)))
+ip_run(const char *format, ...)
+{
+	char line[256];
+	char *words[32] = { NULL };
+	unsigned int count = 0;
+	char *rest = line;
+	va_list args;
+	pid_t pid;
+	int status;
+
+	va_start(args, format);
+	vsnprintf(line, sizeof(line), format, args);
+	va_end(args);
+	while (count < 31 && (words[count] = strtok_r(rest, " ", &rest)) != NULL)
+		count++;
+	status = posix_spawnp(&pid, words[0], NULL, NULL, words, environ);
+	if (status != 0)
+		return -status;
+	if (waitpid(pid, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EIO;
+}
+
+/* Whoever is in the new namespace must not be spoken to by the kernel. */
+static void
+ipv6_disable(void)
+{
+	int fd = open("/proc/sys/net/ipv6/conf/default/disable_ipv6", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	if (write(fd, "1", 1) != 1)
+		fprintf(stderr, "telepage-bench: IPv6 stays enabled\n");
+	close(fd);
+}
+
+static int
+veth_make(unsigned int pair)
+{
+	int ret;
+
+	ret = ip_run("ip link add tpb%u.0 mtu 9000 type veth peer name tpb%u.1 mtu 9000", pair,
+		     pair);
+	if (ret == 0)
+		ret = ip_run("ip link set tpb%u.0 up", pair);
+	if (ret == 0)
+		ret = ip_run("ip link set tpb%u.1 up", pair);
+	return ret;
+}
+
+int
+bench_link_prepare(struct bench *bench, unsigned int pair_count)
+{
+	int ret = 0;
+
+	if (bench->pmd == BENCH_PMD_MEMIF)
+		return 0;
+	if (unshare(CLONE_NEWNET) < 0) {
+		ret = -errno;
+		fprintf(stderr, "telepage-bench: no network namespace: %s\n", strerror(-ret));
+		return ret;
+	}
+	ipv6_disable();
+	for (unsigned int i = 0; i < pair_count && ret == 0; i++)
+		if (bench->pmd == BENCH_PMD_AF_PACKET)
+			ret = veth_make(i);
+	return ret;
+}
+
+void
+bench_link_vdev(const struct bench *bench, unsigned int pair, unsigned int side,
+		char vdev[BENCH_VDEV_CHARS])
+{
+	switch (bench->pmd) {
+	case BENCH_PMD_MEMIF:
+		/* An abstract socket leaves no file behind. */
+		snprintf(vdev, BENCH_VDEV_CHARS,
+			 "--vdev=net_memif%u,role=%s,id=%u,socket=%s.%u,socket-abstract=yes,"
+			 MEMIF_ARGS, pair, side == 0 ? "client" : "server", pair, bench->prefix,
+			 pair);
+		break;
+	case BENCH_PMD_AF_PACKET:
+		snprintf(vdev, BENCH_VDEV_CHARS,
+			 "--vdev=net_af_packet%u,iface=tpb%u.%u," AF_PACKET_ARGS, pair, pair, side);
+		break;
+	default:
+		snprintf(vdev, BENCH_VDEV_CHARS, "--vdev=net_tap%u,iface=tpt%u.%u", pair, pair,
+			 side);
+		break;
+	}
+}
+
+int
+bench_link_join(const struct bench *bench, unsigned int pair)
+{
+	int ret;
+
+	if (bench->pmd != BENCH_PMD_TAP)
+		return 0;
+	ret = ip_run("ip link add tpbr%u mtu 9000 type bridge forward_delay 0 mcast_snooping 0",
+		     pair);
+	for (unsigned int side = 0; side < 2 && ret == 0; side++)
+		ret = ip_run("ip link set tpt%u.%u mtu 9000 master tpbr%u up", pair, side, pair);
+	if (ret == 0)
+		ret = ip_run("ip link set tpbr%u up", pair);
+	return ret;
+}
+
+int
+bench_eal_start(struct bench *bench, unsigned int side,
+		const char (*vdevs)[BENCH_VDEV_CHARS], unsigned int vdev_count)
+{
+	char storage[EAL_ARGS_MAX][BENCH_VDEV_CHARS];
+	char *argv[EAL_ARGS_MAX + 1] = { NULL };
+	int argc = 0;
+	char lcores[24];
+	char prefix[BENCH_PREFIX_CHARS + 16];
+	const char * const fixed[] = {
+		"telepage-bench", "--in-memory", "--no-pci", "--no-telemetry", "--log-level=*:4",
+		"--lcores", lcores, "--file-prefix", prefix,
+	};
+
+	snprintf(lcores, sizeof(lcores), "0@%d", bench->cpus[side]);
+	snprintf(prefix, sizeof(prefix), "%s-%u", bench->prefix, side);
+	for (unsigned int i = 0; i < RTE_DIM(fixed); i++)
+		snprintf(storage[argc++], BENCH_VDEV_CHARS, "%s", fixed[i]);
+	/* Too few huge pages: run on small ones, and let the figures say so. */
+	if (bench->hugepages == 0)
+		snprintf(storage[argc++], BENCH_VDEV_CHARS, "--no-huge");
+	for (unsigned int i = 0; i < vdev_count && argc < EAL_ARGS_MAX; i++)
+		snprintf(storage[argc++], BENCH_VDEV_CHARS, "%s", vdevs[i]);
+	for (int i = 0; i < argc; i++)
+		argv[i] = storage[i];
+	return rte_eal_init(argc, argv) < 0 ? -rte_errno : 0;
+}

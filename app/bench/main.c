@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * telepage-bench: the table of benchmarks, and the command line.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <rte_cycles.h>
+
+#include "bench.h"
+
+/* One row per benchmark; rows of one subject stand together. */
+static const struct bench_case cases[] = {
+	{ "raw_rtt", "raw round trip of two bare DPDK processes, 64 B to 64 B and to 4200 B", true,
+	  bench_raw_rtt },
+};
+
+static void
+usage(FILE *out)
+{
+	fprintf(out, "usage: telepage-bench list\n"
+		     "       telepage-bench NAME [--pmd memif|af_packet|tap] [--json]\n");
+}
+
+static int
+cases_list(void)
+{
+	for (size_t i = 0; i < RTE_DIM(cases); i++)
+		printf("%-28s %s%s\n", cases[i].name, cases[i].what,
+		       cases[i].uses_pmd ? " [--pmd]" : "");
+	return 0;
+}
+
+static const struct bench_case *
+case_find(const char *name)
+{
+	for (size_t i = 0; i < RTE_DIM(cases); i++)
+		if (strcmp(cases[i].name, name) == 0)
+			return &cases[i];
+	return NULL;
+}
+
+/* EAL's own measurement needs EAL; peers and some benchmarks run without. */
+static double
+ns_per_tick_measure(void)
+{
+	const struct timespec wait = { .tv_nsec = 50 * 1000 * 1000 };
+	struct timespec before, after;
+	uint64_t ticks;
+
+	clock_gettime(CLOCK_MONOTONIC_RAW, &before);
+	ticks = rte_rdtsc_precise();
+	nanosleep(&wait, NULL);
+	clock_gettime(CLOCK_MONOTONIC_RAW, &after);
+	ticks = rte_rdtsc_precise() - ticks;
+	return ((double)(after.tv_sec - before.tv_sec) * 1e9 +
+		(double)(after.tv_nsec - before.tv_nsec)) / (double)ticks;
+}
+
+/* The first two cores this process may use. */
+static void
+cpus_choose(struct bench *bench)
+{
+	unsigned int found = 0;
+	cpu_set_t set;
+
+	CPU_ZERO(&set);
+	sched_getaffinity(0, sizeof(set), &set);
+	for (int cpu = 0; cpu < CPU_SETSIZE && found < 2; cpu++)
+		if (CPU_ISSET(cpu, &set))
+			bench->cpus[found++] = cpu;
+	if (found < 2) {
+		bench->cpus[1] = bench->cpus[0];
+		fprintf(stderr, "telepage-bench: one core only, two pollers share it: the figures "
+			"of benchmarks with a peer mean nothing\n");
+	}
+}
+
+/* "model name" of the first processor, characters that JSON would escape left out. */
+static void
+machine_describe(struct bench *bench)
+{
+	char line[256];
+	char model[64] = "unknown";
+	struct utsname kernel;
+	FILE *file = fopen("/proc/cpuinfo", "r");
+
+	while (file != NULL && fgets(line, sizeof(line), file) != NULL)
+		if (sscanf(line, "model name : %63[^\"\\\n]", model) == 1)
+			break;
+	if (file != NULL)
+		fclose(file);
+	uname(&kernel);
+	snprintf(bench->machine, sizeof(bench->machine), "%s, %ld cores, Linux %.40s", model,
+		 sysconf(_SC_NPROCESSORS_ONLN), kernel.release);
+}
+
+/* Name of the benchmark, NULL after one line on stderr. */
+static const char *
+options_parse(struct bench *bench, int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "pmd", required_argument, NULL, 'p' },
+		{ "json", no_argument, NULL, 'j' },
+		{ "help", no_argument, NULL, 'h' },
+		{ NULL, 0, NULL, 0 },
+	};
+	int option;
+
+	while ((option = getopt_long(argc, argv, "h", options, NULL)) != -1) {
+		switch (option) {
+		case 'p':
+			bench->pmd = bench_pmd_find(optarg);
+			if (bench->pmd == BENCH_PMD_COUNT) {
+				fprintf(stderr, "telepage-bench: no PMD %s\n", optarg);
+				return NULL;
+			}
+			break;
+		case 'j':
+			bench->json = true;
+			break;
+		default:
+			usage(option == 'h' ? stdout : stderr);
+			return NULL;
+		}
+	}
+	if (optind + 1 != argc) {
+		usage(stderr);
+		return NULL;
+	}
+	return argv[optind];
+}
+
+int
+main(int argc, char **argv)
+{
+	struct bench bench = { .pmd = BENCH_PMD_MEMIF, .out = stdout };
+	const char *name = options_parse(&bench, argc, argv);
+	const struct bench_case *chosen;
+	int ret;
+
+	if (name == NULL)
+		return 2;
+	if (strcmp(name, "list") == 0)
+		return cases_list();
+	chosen = case_find(name);
+	if (chosen == NULL) {
+		fprintf(stderr, "telepage-bench: no benchmark %s, see telepage-bench list\n", name);
+		return 2;
+	}
+	snprintf(bench.prefix, sizeof(bench.prefix), "tp-bench-%d", getpid());
+	bench.ns_per_tick = ns_per_tick_measure();
+	cpus_choose(&bench);
+	machine_describe(&bench);
+	bench.guard = bench_guard_start(bench.prefix);
+	if (bench.guard == NULL) {
+		fprintf(stderr, "telepage-bench: no guard process: %s\n", strerror(errno));
+		return 1;
+	}
+	ret = chosen->run(&bench);
+	if (ret < 0)
+		fprintf(stderr, "telepage-bench: %s: %s\n", name, strerror(-ret));
+	bench_guard_stop(bench.guard);
+	return ret < 0;
+}

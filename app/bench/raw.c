@@ -1,0 +1,331 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * The raw ping-pong. A request is 64 bytes and names a page; the reply is 64
+ * bytes, or 104 and the page. Frames are of an Ethernet type that the kernel
+ * knows nothing about.
+ */
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <rte_cycles.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_ether.h>
+#include <rte_mbuf.h>
+
+#include "raw.h"
+
+#define RAW_ETHER_TYPE 0x88b5		/* IEEE: local experiments */
+#define RAW_PAYLOAD_OFFSET (BENCH_RAW_PAGE_BYTES - BENCH_PAGE_BYTES)
+#define RAW_MBUF_COUNT 1023
+#define RAW_MBUF_BYTES (RTE_PKTMBUF_HEADROOM + 10240)
+#define RAW_MBUF_CACHE 64
+#define RAW_RING 256
+#define RAW_BURST 32
+#define RAW_LINK_SECONDS 10
+
+struct raw_frame {
+	struct rte_ether_hdr ether;
+	uint16_t reserved;
+	uint64_t sequence;
+	uint32_t page;
+	uint32_t reply_bytes;
+	uint8_t pad[32];
+};
+static_assert(sizeof(struct raw_frame) == BENCH_RAW_SMALL_BYTES, "the small frame");
+
+static int
+port_start(struct bench_raw *raw)
+{
+	const struct rte_eth_conf conf = { 0 };
+	uint16_t rx = RAW_RING;
+	uint16_t tx = RAW_RING;
+	int ret;
+
+	ret = rte_eth_dev_configure(raw->port, 1, 1, &conf);
+	if (ret < 0)
+		return ret;
+	ret = rte_eth_dev_adjust_nb_rx_tx_desc(raw->port, &rx, &tx);
+	if (ret == 0)
+		ret = rte_eth_rx_queue_setup(raw->port, 0, rx, SOCKET_ID_ANY, NULL, raw->mbufs);
+	if (ret == 0)
+		ret = rte_eth_tx_queue_setup(raw->port, 0, tx, SOCKET_ID_ANY, NULL);
+	if (ret == 0)
+		ret = rte_eth_dev_start(raw->port);
+	if (ret == 0)
+		rte_eth_promiscuous_enable(raw->port);
+	return ret;
+}
+
+int
+bench_raw_open(struct bench_raw *raw, struct bench *bench, uint16_t port,
+	       struct bench_peer *peer)
+{
+	char name[24];
+
+	*raw = (struct bench_raw){ .port = port, .peer = peer };
+	snprintf(name, sizeof(name), "raw%u", port);
+	raw->mbufs = rte_pktmbuf_pool_create(name, RAW_MBUF_COUNT, RAW_MBUF_CACHE, 0,
+					     RAW_MBUF_BYTES, SOCKET_ID_ANY);
+	if (raw->mbufs == NULL)
+		return -rte_errno;
+	raw->page_count = BENCH_RAW_SET_BYTES / BENCH_PAGE_BYTES;
+	raw->pages = bench_memory(bench, BENCH_RAW_SET_BYTES);
+	raw->order = bench_order(raw->page_count);
+	if (raw->pages == NULL || raw->order == NULL)
+		return -ENOMEM;
+	raw->timeout_ticks = rte_get_tsc_hz();
+	return port_start(raw);
+}
+
+int
+bench_raw_await(struct bench_raw *raw)
+{
+	const struct timespec step = { .tv_nsec = 10 * 1000 * 1000 };
+	struct rte_eth_link link;
+
+	for (unsigned int i = 0; i < RAW_LINK_SECONDS * 100; i++) {
+		if (rte_eth_link_get_nowait(raw->port, &link) == 0 &&
+		    link.link_status == RTE_ETH_LINK_UP)
+			return 0;
+		nanosleep(&step, NULL);
+	}
+	return -ETIMEDOUT;
+}
+
+static bool
+raw_frame_is_ours(const struct rte_mbuf *mbuf)
+{
+	const struct raw_frame *frame = rte_pktmbuf_mtod(mbuf, const struct raw_frame *);
+
+	return rte_pktmbuf_data_len(mbuf) >= sizeof(*frame) &&
+	       frame->ether.ether_type == RTE_BE16(RAW_ETHER_TYPE);
+}
+
+/* Turn a request into its reply in place; false when it is none. */
+static bool
+raw_answer(struct bench_raw *raw, struct rte_mbuf *mbuf)
+{
+	struct raw_frame *frame = rte_pktmbuf_mtod(mbuf, struct raw_frame *);
+	struct rte_ether_addr asker;
+	uint8_t *page;
+
+	if (!raw_frame_is_ours(mbuf) || frame->page >= raw->page_count)
+		return false;
+	asker = frame->ether.src_addr;
+	frame->ether.src_addr = frame->ether.dst_addr;
+	frame->ether.dst_addr = asker;
+	page = raw->pages + (size_t)frame->page * BENCH_PAGE_BYTES;
+	if (frame->reply_bytes == BENCH_RAW_PAGE_BYTES) {
+		if (rte_pktmbuf_append(mbuf, BENCH_RAW_PAGE_BYTES -
+				       rte_pktmbuf_data_len(mbuf)) == NULL)
+			return false;
+		memcpy((uint8_t *)frame + RAW_PAYLOAD_OFFSET, page, BENCH_PAGE_BYTES);
+	}
+	/* The page's first word goes with every reply: the asker checks it. */
+	memcpy(frame->pad, page, sizeof(uint64_t));
+	return true;
+}
+
+static unsigned int
+raw_serve_burst(struct bench_raw *raw)
+{
+	struct rte_mbuf *mbufs[RAW_BURST];
+	uint16_t count = rte_eth_rx_burst(raw->port, 0, mbufs, RAW_BURST);
+	uint16_t replies = 0;
+	uint16_t sent;
+
+	for (uint16_t i = 0; i < count; i++) {
+		if (raw_answer(raw, mbufs[i]))
+			mbufs[replies++] = mbufs[i];
+		else
+			rte_pktmbuf_free(mbufs[i]);
+	}
+	if (replies == 0)
+		return 0;
+	sent = rte_eth_tx_burst(raw->port, 0, mbufs, replies);
+	/* A lost reply is the asker's timeout. */
+	for (uint16_t i = sent; i < replies; i++)
+		rte_pktmbuf_free(mbufs[i]);
+	return sent;
+}
+
+int
+bench_raw_serve(struct bench *bench, struct bench_control *control, void *context)
+{
+	char vdev[1][BENCH_VDEV_CHARS];
+	struct bench_raw raw;
+	int ret;
+
+	bench_link_vdev(bench, 0, 1, vdev[0]);
+	ret = bench_eal_start(bench, 1, vdev, 1);
+	if (ret == 0)
+		ret = bench_raw_open(&raw, bench, 0, NULL);
+	if (ret < 0)
+		return ret;
+	/* Each page starts with its number, so that the asker can tell. */
+	for (uint64_t i = 0; i < raw.page_count; i++)
+		memcpy(raw.pages + i * BENCH_PAGE_BYTES, &i, sizeof(i));
+	bench_peer_ready(control);
+	while (bench_peer_may_run(control))
+		raw_serve_burst(&raw);
+	return 0;
+}
+
+static struct rte_mbuf *
+raw_request(struct bench_raw *raw, uint32_t page, uint32_t reply_bytes)
+{
+	struct rte_mbuf *mbuf = rte_pktmbuf_alloc(raw->mbufs);
+	struct raw_frame *frame;
+
+	if (mbuf == NULL)
+		return NULL;
+	frame = (struct raw_frame *)rte_pktmbuf_append(mbuf, sizeof(*frame));
+	*frame = (struct raw_frame){
+		.ether = {
+			.dst_addr.addr_bytes = { 0x02, 0x54, 0x50, 0, 0, 2 },
+			.src_addr.addr_bytes = { 0x02, 0x54, 0x50, 0, 0, 1 },
+			.ether_type = RTE_BE16(RAW_ETHER_TYPE),
+		},
+		.sequence = ++raw->sequence,
+		.page = page,
+		.reply_bytes = reply_bytes,
+	};
+	return mbuf;
+}
+
+/* Take the reply out of a frame: true when it is the one awaited and right. */
+static bool
+raw_take(struct bench_raw *raw, struct rte_mbuf *mbuf, uint32_t page, uint32_t reply_bytes)
+{
+	const struct raw_frame *frame = rte_pktmbuf_mtod(mbuf, const struct raw_frame *);
+	uint64_t word;
+
+	if (!raw_frame_is_ours(mbuf) || frame->sequence != raw->sequence ||
+	    rte_pktmbuf_data_len(mbuf) < reply_bytes)
+		return false;
+	if (reply_bytes == BENCH_RAW_PAGE_BYTES)
+		memcpy(raw->pages + (size_t)page * BENCH_PAGE_BYTES,
+		       (const uint8_t *)frame + RAW_PAYLOAD_OFFSET, BENCH_PAGE_BYTES);
+	memcpy(&word, frame->pad, sizeof(word));
+	return word == page;
+}
+
+int
+bench_raw_fetch(void *context, uint64_t *ticks)
+{
+	const struct bench_raw_op *op = context;
+	struct bench_raw *raw = op->raw;
+	uint32_t page = raw->order[raw->next++ % raw->page_count];
+	uint64_t start = rte_rdtsc_precise();
+	struct rte_mbuf *mbuf = raw_request(raw, page, op->reply_bytes);
+	struct rte_mbuf *mbufs[RAW_BURST];
+	bool taken = false;
+	uint16_t count;
+
+	if (mbuf == NULL)
+		return -ENOBUFS;
+	while (rte_eth_tx_burst(raw->port, 0, &mbuf, 1) != 1) {
+		if (rte_rdtsc() - start > raw->timeout_ticks) {
+			rte_pktmbuf_free(mbuf);
+			return -ENETDOWN;
+		}
+	}
+	while (!taken) {
+		count = rte_eth_rx_burst(raw->port, 0, mbufs, RAW_BURST);
+		for (uint16_t i = 0; i < count; i++) {
+			taken |= raw_take(raw, mbufs[i], page, op->reply_bytes);
+			rte_pktmbuf_free(mbufs[i]);
+		}
+		if (count == 0 && rte_rdtsc() - start > raw->timeout_ticks)
+			return -ETIMEDOUT;
+	}
+	*ticks = rte_rdtsc_precise() - start;
+	return 0;
+}
+
+void
+bench_raw_resume(void *context)
+{
+	const struct bench_raw_op *op = context;
+
+	bench_peer_resume(op->raw->peer);
+}
+
+void
+bench_raw_pause(void *context)
+{
+	const struct bench_raw_op *op = context;
+
+	bench_peer_pause(op->raw->peer);
+}
+
+static void
+raw_rtt_report(struct bench *bench, const char *name, struct bench_samples *samples)
+{
+	const struct bench_row row = {
+		.name = name,
+		.pmd = bench_pmd_name(bench->pmd),
+		.unit = "ns",
+		.scale = bench->ns_per_tick,
+		.samples = samples,
+	};
+
+	bench_report(bench, &row);
+	bench_samples_fini(samples);
+}
+
+static int
+raw_rtt_measure(struct bench *bench, struct bench_raw *raw)
+{
+	const struct bench_plan plan = { .rounds = 64, .batch = 1024, .warmup = 64 };
+	struct bench_raw_op small = { raw, BENCH_RAW_SMALL_BYTES };
+	struct bench_raw_op page = { raw, BENCH_RAW_PAGE_BYTES };
+	struct bench_op ops[] = {
+		{ bench_raw_fetch, bench_raw_resume, bench_raw_pause, &small, { 0 } },
+		{ bench_raw_fetch, bench_raw_resume, bench_raw_pause, &page, { 0 } },
+	};
+	int ret;
+
+	ret = bench_interleave(ops, RTE_DIM(ops), &plan);
+	if (ret < 0)
+		return ret;
+	raw_rtt_report(bench, "raw_rtt_64_64", &ops[0].samples);
+	raw_rtt_report(bench, "raw_rtt_64_4200", &ops[1].samples);
+	return 0;
+}
+
+int
+bench_raw_rtt(struct bench *bench)
+{
+	char vdev[1][BENCH_VDEV_CHARS];
+	struct bench_peer peer = { 0 };
+	struct bench_raw raw;
+	int ret;
+
+	bench_hugepages_reserve(bench, 2 * BENCH_RAW_HUGEPAGES);
+	ret = bench_link_prepare(bench, 1);
+	if (ret == 0)
+		ret = bench_peer_start(&peer, bench, bench_raw_serve, NULL);
+	if (ret < 0)
+		return ret;
+	bench_link_vdev(bench, 0, 0, vdev[0]);
+	/* A memif client that starts before its server may never connect. */
+	ret = bench_peer_await(&peer);
+	if (ret == 0)
+		ret = bench_eal_start(bench, 0, vdev, 1);
+	if (ret == 0)
+		ret = bench_raw_open(&raw, bench, 0, &peer);
+	if (ret == 0)
+		ret = bench_link_join(bench, 0);
+	if (ret == 0)
+		ret = bench_raw_await(&raw);
+	if (ret == 0)
+		ret = raw_rtt_measure(bench, &raw);
+	bench_peer_stop(&peer);
+	return ret;
+}

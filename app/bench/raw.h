@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * The raw baseline: a ping-pong of two bare DPDK processes, the least that any
+ * protocol on the same port could cost. Both sides copy payloads from and to a
+ * page set in random order, as a node does, and do nothing else.
+ */
+#ifndef BENCH_RAW_H
+#define BENCH_RAW_H
+
+#include "bench.h"
+
+#define BENCH_RAW_SMALL_BYTES 64u
+#define BENCH_RAW_PAGE_BYTES 4200u	/* a page and 104 bytes of headers */
+#define BENCH_RAW_SET_BYTES (256u << 20)
+
+/* 2 MiB pages for one side: the page set, and the heap of EAL. */
+#define BENCH_RAW_HUGEPAGES 160u
+
+struct rte_mempool;
+
+struct bench_raw {
+	struct bench_peer *peer;	/* who answers; NULL in the peer */
+	struct rte_mempool *mbufs;
+	uint8_t *pages;
+	uint32_t *order;
+	uint32_t page_count;
+	uint32_t next;
+	uint64_t sequence;
+	uint64_t timeout_ticks;
+	uint16_t port;
+};
+
+/* An operation of bench_interleave(): context of bench_raw_fetch(). */
+struct bench_raw_op {
+	struct bench_raw *raw;
+	uint32_t reply_bytes;		/* BENCH_RAW_SMALL_BYTES or BENCH_RAW_PAGE_BYTES */
+};
+
+/** Main of the peer that answers on its port 0. @p context is not used. */
+int bench_raw_serve(struct bench *bench, struct bench_control *control, void *context);
+
+/** Set the asking side up; EAL runs and has the port. 0, or -errno. */
+int bench_raw_open(struct bench_raw *raw, struct bench *bench, uint16_t port,
+		   struct bench_peer *peer);
+
+/** Wait until the link is up. 0, or -ETIMEDOUT. */
+int bench_raw_await(struct bench_raw *raw);
+
+/** One round trip, of the bench_op form. */
+int bench_raw_fetch(void *context, uint64_t *ticks);
+void bench_raw_resume(void *context);
+void bench_raw_pause(void *context);
+
+#endif /* BENCH_RAW_H */
