@@ -289,13 +289,16 @@ raw_rtt_measure(struct bench *bench, struct bench_raw *raw)
 		{ bench_raw_fetch, bench_raw_resume, bench_raw_pause, &small, { 0 } },
 		{ bench_raw_fetch, bench_raw_resume, bench_raw_pause, &page, { 0 } },
 	};
+	static const char * const names[] = { "raw_rtt_64_64", "raw_rtt_64_4200" };
+	/* The tap PMD of DPDK 22.11 carries no frame above 1522 bytes. */
+	unsigned int count = bench->pmd == BENCH_PMD_TAP ? 1 : RTE_DIM(ops);
 	int ret;
 
-	ret = bench_interleave(ops, RTE_DIM(ops), &plan);
+	ret = bench_interleave(ops, count, &plan);
 	if (ret < 0)
 		return ret;
-	raw_rtt_report(bench, "raw_rtt_64_64", &ops[0].samples);
-	raw_rtt_report(bench, "raw_rtt_64_4200", &ops[1].samples);
+	for (unsigned int i = 0; i < count; i++)
+		raw_rtt_report(bench, names[i], &ops[i].samples);
 	return 0;
 }
 
