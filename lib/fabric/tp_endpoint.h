@@ -31,6 +31,9 @@ extern "C" {
 #define TP_ENDPOINT_LINKS_MAX 8u
 #define TP_ENDPOINT_WORKERS_MAX 64u
 #define TP_ENDPOINT_PORT_DEFAULT 20560u
+/* One largest message per class on the way out; one, and a frame, on the way in. */
+#define TP_ENDPOINT_TX_FRAMES_MIN (TP_CLASS_COUNT * TP_WIRE_FRAGMENTS_MAX)
+#define TP_ENDPOINT_RX_FRAMES_MIN (TP_WIRE_FRAGMENTS_MAX + 1)
 
 struct tp_endpoint;
 
@@ -115,8 +118,8 @@ struct tp_endpoint_config {
 	uint16_t forward_credits;	/* forwards a peer worker may have in flight; 0: 64 */
 	/*
 	 * Frames held until acknowledged, and held for reassembly; 0: 2048 and
-	 * 1024; at least tp_endpoint_frames_min(). The links' buffers must suffice for
-	 * both, plus descriptors, plus 64.
+	 * 1024; at least TP_ENDPOINT_TX_FRAMES_MIN and _RX_FRAMES_MIN. The links'
+	 * buffers must suffice for both, plus descriptors, plus 64.
 	 */
 	uint32_t tx_frames;
 	uint32_t rx_frames;
@@ -217,15 +220,6 @@ struct tp_session_info {
 	uint64_t rto_ns;
 	uint64_t retransmits;
 };
-
-/**
- * Least value of tx_frames and of rx_frames at an MTU: below, one message of the
- * largest size per class could not be held.
- *
- * @threads Any.
- */
-uint32_t tp_endpoint_tx_frames_min(uint16_t mtu);
-uint32_t tp_endpoint_rx_frames_min(uint16_t mtu);
 
 /**
  * Make an endpoint. All the memory it will ever use is taken here.

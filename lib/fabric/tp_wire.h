@@ -77,6 +77,7 @@ enum tp_priority {
 #define TP_WIRE_WINDOW 128u		/* packets in flight in one session */
 #define TP_WIRE_SACK_WORDS 2u
 #define TP_WIRE_CREDITS_MAX 4096u
+#define TP_WIRE_SEQUENCE_FIRST 0xffffff00u	/* wraps early, so that wrapping is no rare case */
 
 /** Section 3.1: common header, all packets. */
 struct tp_wire_header {

@@ -1,0 +1,523 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * The way out: tp_endpoint_send() cuts a message into frames and queues them;
+ * a flush gives them sequence numbers as credit and window allow, and sends
+ * what was found lost again (docs/protocol.md sections 4.2 and 4.3).
+ *
+ * Why no class can block one above it: each has its own queues and its own
+ * bound on queued frames; requests leave two parts of the frames alone,
+ * forwards one; and a message once begun is sent to its end, so that its
+ * fragments have consecutive sequence numbers and fit in one window.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include <rte_common.h>
+
+#include "fabric_priv.h"
+
+bool
+fabric_link_has_room(struct tp_endpoint *ep, struct fabric_link *link)
+{
+	if (likely(link->out_count < FABRIC_OUT_MAX))
+		return true;
+	fabric_link_flush(ep, link);
+	return link->out_count < FABRIC_OUT_MAX;
+}
+
+/** Queue a frame for the link, which must have room; takes the reference. */
+void
+fabric_link_push(struct tp_endpoint *ep, struct fabric_link *link, struct tp_frame *frame)
+{
+	RTE_ASSERT(link->out_count < FABRIC_OUT_MAX);
+	link->out[link->out_count++] = *frame;
+	FABRIC_ADD(ep, tx_bytes, frame->length);
+}
+
+/** Offer what is queued; what the link does not take stays. */
+uint32_t
+fabric_link_flush(struct tp_endpoint *ep, struct fabric_link *link)
+{
+	uint32_t sent;
+
+	if (link->out_count == 0)
+		return 0;
+	sent = link->link->ops->tx_burst(link->link, link->out, link->out_count);
+	link->out_count -= sent;
+	if (unlikely(link->out_count != 0 && sent != 0))
+		memmove(link->out, link->out + sent, link->out_count * sizeof(link->out[0]));
+	FABRIC_ADD(ep, tx_frames, sent);
+	return sent;
+}
+
+void
+fabric_packet_put(struct tp_endpoint *ep, uint32_t index)
+{
+	ep->packets[index].next = ep->packet_free;
+	ep->packet_free = index;
+	ep->packet_free_count++;
+}
+
+static uint32_t
+packet_get(struct tp_endpoint *ep)
+{
+	uint32_t index = ep->packet_free;
+
+	RTE_ASSERT(index != FABRIC_NONE);
+	ep->packet_free = ep->packets[index].next;
+	ep->packet_free_count--;
+	return index;
+}
+
+/** Every packet that is queued or in flight goes back. */
+void
+fabric_session_tx_clear(struct tp_endpoint *ep, struct fabric_session *s)
+{
+	uint32_t sequence;
+	uint32_t q;
+
+	for (sequence = s->send_first; sequence != s->send_next; sequence++) {
+		uint32_t index = s->window[sequence % TP_WIRE_WINDOW];
+
+		if (!ep->packets[index].sacked)
+			tp_frame_free(&ep->packets[index].frame);
+		fabric_packet_put(ep, index);
+	}
+	for (q = 0; q < FABRIC_QUEUES; q++) {
+		while (s->queue_mask & 1u << q) {
+			uint32_t index = s->queues[q].head;
+
+			tp_frame_free(&ep->packets[index].frame);
+			s->queues[q].head = ep->packets[index].next;
+			if (s->queues[q].head == FABRIC_NONE)
+				s->queue_mask &= ~(1u << q);
+			fabric_packet_put(ep, index);
+		}
+	}
+	memset(s->queued, 0, sizeof(s->queued));
+	s->queue_current = FABRIC_NONE;
+}
+
+/* Sending a message. */
+
+static int
+send_check(struct tp_endpoint *ep, const struct fabric_peer *peer, uint8_t worker,
+	unsigned int class, unsigned int priority)
+{
+	if (unlikely(class >= TP_CLASS_COUNT || priority >= TP_PRIORITY_COUNT))
+		return -EINVAL;
+	if (unlikely(peer == NULL))
+		return -ENOENT;
+	if (unlikely(worker >= peer->worker_count))
+		return -EINVAL;
+	return peer->state == TP_PEER_DOWN ? -EHOSTDOWN : 0;
+}
+
+/** The session, if it may take this message now. */
+static int
+send_session(struct tp_endpoint *ep, struct fabric_peer *peer, uint8_t worker,
+	unsigned int class, uint32_t length, struct fabric_session **session_out)
+{
+	struct fabric_session *s = fabric_session_get(ep, peer, worker);
+	uint32_t frames;
+	uint32_t keep;
+
+	if (unlikely(s == NULL))
+		return -ENOBUFS;
+	if (unlikely(s->state != FABRIC_SESSION_ESTABLISHED)) {
+		if (s->state == FABRIC_SESSION_CLOSED)
+			fabric_session_open(ep, s);
+		return -EAGAIN;
+	}
+	frames = length == 0 ? 1 : (length + s->fragment_bytes - 1) / s->fragment_bytes;
+	if (unlikely(s->queued[class] + frames > ep->config.session_queue_frames))
+		return -EAGAIN;
+	keep = (TP_CLASS_RESPONSE - class) * ep->class_reserve;
+	if (unlikely(ep->packet_free_count < frames + keep))
+		return -ENOBUFS;
+	*session_out = s;
+	return 0;
+}
+
+/* Where the copy stands in the caller's vector. */
+struct send_cursor {
+	const struct iovec *iov;
+	size_t offset;
+};
+
+static void
+send_gather(struct send_cursor *cursor, uint8_t *dst, uint32_t length)
+{
+	while (length > 0) {
+		size_t part = cursor->iov->iov_len - cursor->offset;
+
+		if (part > length)
+			part = length;
+		if (part > 0)
+			memcpy(dst, (const uint8_t *)cursor->iov->iov_base + cursor->offset, part);
+		dst += part;
+		length -= (uint32_t)part;
+		cursor->offset += part;
+		if (cursor->offset == cursor->iov->iov_len) {
+			cursor->iov++;
+			cursor->offset = 0;
+		}
+	}
+}
+
+static void
+send_fragment_fill(struct fabric_session *s, struct tp_frame *frame, unsigned int class,
+	unsigned int priority, uint32_t message_length, uint32_t offset, uint32_t length)
+{
+	struct tp_wire_data *data = (void *)((uint8_t *)frame->data + TP_WIRE_OUTER_BYTES);
+
+	data->message_id = rte_cpu_to_le_32(s->message_id);
+	data->message_length = rte_cpu_to_le_32(message_length);
+	data->fragment_offset = rte_cpu_to_le_16((uint16_t)offset);
+	data->fragment_length = rte_cpu_to_le_16((uint16_t)length);
+	data->class = (uint8_t)class;
+	data->priority = (uint8_t)priority;
+	data->reserved = 0;
+	frame->length = TP_WIRE_OUTER_BYTES + (uint32_t)sizeof(*data) + length;
+}
+
+static void
+send_queue_append(struct tp_endpoint *ep, struct fabric_session *s, uint32_t q,
+	uint32_t first, uint32_t last)
+{
+	struct fabric_queue *queue = &s->queues[q];
+
+	if (s->queue_mask & 1u << q)
+		ep->packets[queue->tail].next = first;
+	else
+		queue->head = first;
+	queue->tail = last;
+	s->queue_mask |= 1u << q;
+}
+
+/** Copy the message into frames, which are there, and queue them. */
+static void
+send_fragments(struct tp_endpoint *ep, struct fabric_session *s, const struct tp_frame *frames,
+	unsigned int class, unsigned int priority, const struct iovec *iov, uint32_t length)
+{
+	struct send_cursor cursor = { .iov = iov };
+	uint32_t first = FABRIC_NONE;
+	uint32_t last = FABRIC_NONE;
+	uint32_t offset = 0;
+	uint32_t i = 0;
+
+	do {
+		uint32_t part = RTE_MIN(length - offset, s->fragment_bytes);
+		uint32_t index = packet_get(ep);
+		struct fabric_packet *packet = &ep->packets[index];
+
+		*packet = (struct fabric_packet){
+			.frame = frames[i++],
+			.next = FABRIC_NONE,
+			.class = (uint8_t)class,
+			.last = offset + part == length,
+		};
+		send_fragment_fill(s, &packet->frame, class, priority, length, offset, part);
+		send_gather(&cursor, (uint8_t *)packet->frame.data + TP_WIRE_OUTER_BYTES +
+			sizeof(struct tp_wire_data), part);
+		if (first == FABRIC_NONE)
+			first = index;
+		else
+			ep->packets[last].next = index;
+		last = index;
+		offset += part;
+	} while (offset < length);
+	s->message_id++;
+	s->queued[class] += i;
+	send_queue_append(ep, s, fabric_queue_of(class, priority), first, last);
+}
+
+int
+tp_endpoint_send(struct tp_endpoint *ep, uint16_t node, uint8_t worker,
+	enum tp_class class, enum tp_priority priority, const struct iovec *iov, int iovcnt)
+{
+	struct fabric_peer *peer = fabric_peer_lookup(ep, node);
+	struct tp_frame frames[TP_WIRE_FRAGMENTS_MAX];
+	struct fabric_session *s;
+	struct tp_link *link;
+	size_t length = 0;
+	uint32_t count;
+	int ret;
+	int i;
+
+	ret = send_check(ep, peer, worker, class, priority);
+	if (unlikely(ret < 0))
+		return ret;
+	for (i = 0; i < iovcnt; i++) {
+		if (iov[i].iov_len > TP_WIRE_MESSAGE_MAX - length)
+			return -EMSGSIZE;
+		length += iov[i].iov_len;
+	}
+	ret = send_session(ep, peer, worker, class, (uint32_t)length, &s);
+	if (unlikely(ret < 0)) {
+		FABRIC_COUNT(ep, sends_refused);
+		return ret;
+	}
+	count = length == 0 ? 1 :
+		((uint32_t)length + s->fragment_bytes - 1) / s->fragment_bytes;
+	link = ep->links[peer->link_index].link;
+	if (unlikely(link->ops->tx_alloc(link, frames, count) != count)) {
+		FABRIC_COUNT(ep, sends_refused);
+		return -ENOBUFS;
+	}
+	send_fragments(ep, s, frames, class, priority, iov, (uint32_t)length);
+	fabric_session_ready(ep, s);
+	FABRIC_COUNT(ep, tx_messages);
+	return 0;
+}
+
+/* Flushing a session. */
+
+/** An ack rode along. */
+static void
+tx_acked(struct fabric_session *s)
+{
+	s->ack_now = false;
+	s->ack_waiting = 0;
+	s->ack_at = FABRIC_NEVER;
+	s->echo = 0;
+}
+
+/** Queues whose next message lacks no credit. */
+static uint32_t
+tx_queues_allowed(const struct fabric_session *s)
+{
+	uint32_t mask = s->queue_mask;
+	uint32_t class;
+	uint32_t p;
+
+	for (class = 0; class < TP_CLASS_RESPONSE; class++) {
+		if (s->credit_used[class] - s->credit_returned[class] < s->credit_granted[class])
+			continue;
+		for (p = 0; p < TP_PRIORITY_COUNT; p++)
+			mask &= ~(1u << fabric_queue_of(class, p));
+	}
+	return mask;
+}
+
+/** The next new packet that may leave, FABRIC_NONE if none; uses up its credit. */
+static uint32_t
+tx_next_packet(struct tp_endpoint *ep, struct fabric_session *s)
+{
+	uint32_t q = s->queue_current;
+	struct fabric_packet *packet;
+	uint32_t index;
+
+	if (q == FABRIC_NONE) {
+		uint32_t allowed = tx_queues_allowed(s);
+
+		if (allowed == 0)
+			return FABRIC_NONE;
+		q = (uint32_t)__builtin_ctz(allowed);
+		packet = &ep->packets[s->queues[q].head];
+		if (packet->class < TP_CLASS_RESPONSE)
+			s->credit_used[packet->class]++;
+	}
+	index = s->queues[q].head;
+	packet = &ep->packets[index];
+	s->queues[q].head = packet->next;
+	if (packet->next == FABRIC_NONE)
+		s->queue_mask &= ~(1u << q);
+	s->queue_current = packet->last ? FABRIC_NONE : q;
+	s->queued[packet->class]--;
+	return index;
+}
+
+static void
+tx_packet_send(struct tp_endpoint *ep, struct fabric_session *s, struct fabric_link *link,
+	struct fabric_packet *packet, uint32_t sequence)
+{
+	struct tp_link *l = link->link;
+
+	/*
+	 * A driver may still read an earlier transmission of this frame: then it
+	 * goes out as it is, with older acks, which do no harm.
+	 */
+	if (likely(!packet->sent || !l->ops->frame_shared(l, &packet->frame))) {
+		fabric_packet_finish(ep, s, &packet->frame, TP_WIRE_DATA, sequence,
+			packet->frame.length - TP_WIRE_OUTER_BYTES);
+		tx_acked(s);
+	}
+	packet->sent = true;
+	packet->sent_ns = ep->now;
+	tp_frame_ref(&packet->frame);
+	fabric_link_push(ep, link, &packet->frame);
+}
+
+static uint32_t
+tx_in_flight(const struct fabric_session *s)
+{
+	return fabric_session_outstanding(s) - s->sacked_count - s->lost_count;
+}
+
+/** Send again what was found lost, oldest first. */
+static bool
+tx_lost(struct tp_endpoint *ep, struct fabric_session *s, struct fabric_link *link)
+{
+	uint32_t sequence;
+
+	for (sequence = s->send_first; s->lost_count != 0 && sequence != s->send_next; sequence++) {
+		struct fabric_packet *packet =
+			&ep->packets[s->window[sequence % TP_WIRE_WINDOW]];
+
+		if (!packet->lost)
+			continue;
+		if (tx_in_flight(s) >= s->cwnd)
+			return true;
+		if (!fabric_link_has_room(ep, link))
+			return false;
+		packet->lost = false;
+		s->lost_count--;
+		s->retransmits++;
+		FABRIC_COUNT(ep, tx_retransmits);
+		tx_packet_send(ep, s, link, packet, sequence);
+	}
+	return true;
+}
+
+static bool
+tx_new(struct tp_endpoint *ep, struct fabric_session *s, struct fabric_link *link)
+{
+	while (s->queue_mask != 0 && tx_in_flight(s) < s->cwnd &&
+	       fabric_session_outstanding(s) < TP_WIRE_WINDOW) {
+		uint32_t index;
+
+		if (!fabric_link_has_room(ep, link))
+			return false;
+		index = tx_next_packet(ep, s);
+		if (index == FABRIC_NONE)
+			break;
+		if (fabric_session_outstanding(s) == 0) {
+			s->alive_ns = ep->now;
+			s->rto_at = ep->now + s->rto_ns;
+		}
+		s->window[s->send_next % TP_WIRE_WINDOW] = index;
+		tx_packet_send(ep, s, link, &ep->packets[index], s->send_next);
+		s->send_next++;
+		FABRIC_COUNT(ep, tx_data);
+	}
+	return true;
+}
+
+static bool
+tx_control(struct tp_endpoint *ep, struct fabric_session *s, struct fabric_link *link,
+	enum tp_wire_type type, uint32_t bytes, struct tp_frame *frame)
+{
+	if (!fabric_link_has_room(ep, link) ||
+	    link->link->ops->tx_alloc(link->link, frame, 1) != 1)
+		return false;
+	if (type == TP_WIRE_HELLO || type == TP_WIRE_HELLO_ACK) {
+		struct tp_wire_hello *hello =
+			(void *)((uint8_t *)frame->data + TP_WIRE_OUTER_BYTES);
+
+		hello->request_credits = rte_cpu_to_le_16(ep->config.request_credits);
+		hello->forward_credits = rte_cpu_to_le_16(ep->config.forward_credits);
+		hello->window = rte_cpu_to_le_16(TP_WIRE_WINDOW);
+		hello->mtu = rte_cpu_to_le_16(link->link->mtu);
+	}
+	fabric_packet_finish(ep, s, frame, type, s->send_next, bytes);
+	fabric_link_push(ep, link, frame);
+	return true;
+}
+
+static bool
+tx_hello(struct tp_endpoint *ep, struct fabric_session *s, struct fabric_link *link)
+{
+	enum tp_wire_type type = s->hello_ack_now ? TP_WIRE_HELLO_ACK : TP_WIRE_HELLO;
+	struct tp_frame frame;
+
+	if (!tx_control(ep, s, link, type, sizeof(struct tp_wire_hello), &frame))
+		return false;
+	s->hello_ack_now = false;
+	s->hello_now = false;
+	FABRIC_COUNT(ep, tx_hellos);
+	if (s->state == FABRIC_SESSION_CONNECTING) {
+		s->hello_at = ep->now + s->hello_ns;
+		s->hello_ns = RTE_MIN(2 * s->hello_ns, ep->config.heartbeat_ns);
+	}
+	return true;
+}
+
+static bool
+tx_ack(struct tp_endpoint *ep, struct fabric_session *s, struct fabric_link *link)
+{
+	enum tp_wire_type type = s->ping_now ? TP_WIRE_PING : TP_WIRE_ACK;
+	struct tp_frame frame;
+
+	if (!tx_control(ep, s, link, type, sizeof(struct tp_wire_header), &frame))
+		return false;
+	if (s->ping_now)
+		FABRIC_COUNT(ep, tx_pings);
+	else
+		FABRIC_COUNT(ep, tx_acks);
+	s->ping_now = false;
+	tx_acked(s);
+	return true;
+}
+
+/** Ask again for credits while nothing but credits could move the queue. */
+static void
+tx_probe_update(struct tp_endpoint *ep, struct fabric_session *s)
+{
+	bool blocked = s->queue_mask != 0 && fabric_session_outstanding(s) == 0;
+
+	if (!blocked) {
+		s->probe_at = FABRIC_NEVER;
+		s->probe_ns = s->rto_ns;
+	} else if (s->probe_at == FABRIC_NEVER) {
+		s->alive_ns = ep->now;
+		s->probe_at = ep->now + s->probe_ns;
+	}
+}
+
+/**
+ * Send what a session may send now.
+ *
+ * @return
+ *   false if the link took no more: call again at the next flush.
+ */
+bool
+fabric_session_transmit(struct tp_endpoint *ep, struct fabric_session *s)
+{
+	const struct fabric_peer *peer = fabric_session_peer(ep, s);
+	struct fabric_link *link = &ep->links[peer->link_index];
+	bool done = true;
+
+	if (unlikely(s->state == FABRIC_SESSION_CLOSED || !peer->mac_known))
+		return true;
+	if (unlikely(s->hello_now || s->hello_ack_now))
+		done = tx_hello(ep, s, link);
+	if (likely(done && s->state == FABRIC_SESSION_ESTABLISHED)) {
+		done = (s->lost_count == 0 || tx_lost(ep, s, link)) && tx_new(ep, s, link);
+		if (s->ack_now || s->ping_now)
+			done = tx_ack(ep, s, link) && done;
+		tx_probe_update(ep, s);
+	}
+	fabric_session_rearm(ep, s);
+	return done;
+}
+
+/** Answer a packet of a session that does not exist here (section 4.4). */
+void
+fabric_reset_send(struct tp_endpoint *ep, struct fabric_peer *peer,
+	const struct tp_wire_header *offender)
+{
+	struct fabric_link *link = &ep->links[peer->link_index];
+	struct fabric_session s = { .peer_index = peer->index, .worker = offender->src_worker };
+	struct tp_frame frame;
+
+	if (!peer->mac_known)
+		return;
+	s.local_epoch = rte_le_to_cpu_32(offender->dst_epoch);
+	s.remote_epoch = rte_le_to_cpu_32(offender->src_epoch);
+	fabric_template_build(ep, &s);
+	s.template.header.dst_incarnation = offender->src_incarnation;
+	if (tx_control(ep, &s, link, TP_WIRE_RESET, sizeof(struct tp_wire_header), &frame))
+		FABRIC_COUNT(ep, tx_resets);
+}

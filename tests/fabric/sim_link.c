@@ -1,0 +1,427 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * How it works: a sent frame is copied once per receiver (and per duplicate)
+ * into that port's heap, ordered by arrival time and then by order of sending,
+ * so equal seeds give equal runs.
+ */
+#include "sim_link.h"
+
+#include <assert.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct sim_buffer {
+	struct sim_port *owner;
+	uint32_t references;
+	uint32_t length;
+	uint8_t bytes[];
+};
+
+struct sim_arrival {
+	uint64_t when;
+	uint64_t order;
+	struct sim_buffer *buffer;
+};
+
+struct sim_port {
+	struct tp_link link;	/* first: a link is cast to its port */
+	struct sim_net *net;
+	uint32_t index;
+	uint32_t buffers_max;
+	uint32_t buffers;
+	struct sim_arrival *arrivals;	/* heap */
+	uint32_t arrival_count;
+	uint32_t arrival_capacity;
+	bool unplugged;
+};
+
+struct sim_net {
+	uint64_t random[2];
+	uint64_t now;
+	uint64_t order;
+	struct sim_faults faults;
+	struct sim_port *ports[SIM_PORTS_MAX];
+	uint32_t port_count;
+	bool cut[SIM_PORTS_MAX][SIM_PORTS_MAX];
+	uint32_t buffers;
+	sim_tap *tap;
+	void *tap_ctx;
+};
+
+uint64_t
+sim_net_random(struct sim_net *net)
+{
+	/* xorshift128+ */
+	uint64_t a = net->random[0];
+	uint64_t b = net->random[1];
+
+	net->random[0] = b;
+	a ^= a << 23;
+	net->random[1] = a ^ b ^ (a >> 17) ^ (b >> 26);
+	return net->random[1] + b;
+}
+
+static bool
+sim_chance(struct sim_net *net, uint32_t ppm)
+{
+	return ppm != 0 && sim_net_random(net) % 1000000 < ppm;
+}
+
+static struct sim_buffer *
+sim_buffer_get(struct sim_port *port, uint32_t capacity)
+{
+	struct sim_buffer *buffer = malloc(sizeof(*buffer) + capacity);
+
+	assert(buffer != NULL);
+	buffer->owner = port;
+	buffer->references = 1;
+	buffer->length = 0;
+	port->buffers++;
+	port->net->buffers++;
+	return buffer;
+}
+
+static void
+sim_port_free(struct sim_port *port)
+{
+	free(port->arrivals);
+	free(port);
+}
+
+static void
+sim_buffer_put(struct sim_buffer *buffer)
+{
+	struct sim_port *port = buffer->owner;
+
+	assert(buffer->references > 0);
+	if (--buffer->references > 0)
+		return;
+	port->buffers--;
+	port->net->buffers--;
+	free(buffer);
+	if (port->unplugged && port->buffers == 0)
+		sim_port_free(port);
+}
+
+static bool
+sim_before(const struct sim_arrival *a, const struct sim_arrival *b)
+{
+	return a->when != b->when ? a->when < b->when : a->order < b->order;
+}
+
+static void
+sim_arrival_push(struct sim_port *port, struct sim_arrival arrival)
+{
+	uint32_t i = port->arrival_count++;
+
+	if (i == port->arrival_capacity) {
+		port->arrival_capacity = i == 0 ? 64 : 2 * i;
+		port->arrivals = realloc(port->arrivals,
+			port->arrival_capacity * sizeof(*port->arrivals));
+		assert(port->arrivals != NULL);
+	}
+	while (i > 0 && sim_before(&arrival, &port->arrivals[(i - 1) / 2])) {
+		port->arrivals[i] = port->arrivals[(i - 1) / 2];
+		i = (i - 1) / 2;
+	}
+	port->arrivals[i] = arrival;
+}
+
+static struct sim_buffer *
+sim_arrival_pop(struct sim_port *port)
+{
+	struct sim_buffer *buffer = port->arrivals[0].buffer;
+	struct sim_arrival last = port->arrivals[--port->arrival_count];
+	uint32_t i = 0;
+
+	for (;;) {
+		uint32_t child = 2 * i + 1;
+
+		if (child >= port->arrival_count)
+			break;
+		if (child + 1 < port->arrival_count &&
+		    sim_before(&port->arrivals[child + 1], &port->arrivals[child]))
+			child++;
+		if (!sim_before(&port->arrivals[child], &last))
+			break;
+		port->arrivals[i] = port->arrivals[child];
+		i = child;
+	}
+	if (port->arrival_count > 0)
+		port->arrivals[i] = last;
+	return buffer;
+}
+
+static void
+sim_corrupt(struct sim_net *net, struct sim_buffer *buffer)
+{
+	uint32_t flips = 1 + (uint32_t)(sim_net_random(net) % 4);
+
+	while (flips-- > 0) {
+		uint32_t bit = (uint32_t)(sim_net_random(net) % (8 * buffer->length));
+
+		buffer->bytes[bit / 8] ^= (uint8_t)(1u << bit % 8);
+	}
+}
+
+static void
+sim_deliver(struct sim_net *net, struct sim_port *to, const struct sim_buffer *from)
+{
+	struct sim_buffer *copy;
+	uint64_t when = net->now + net->faults.delay_ns;
+
+	if (net->faults.jitter_ns != 0)
+		when += sim_net_random(net) % (net->faults.jitter_ns + 1);
+	copy = sim_buffer_get(to, from->length);
+	copy->length = from->length;
+	memcpy(copy->bytes, from->bytes, from->length);
+	if (sim_chance(net, net->faults.corrupt_ppm))
+		sim_corrupt(net, copy);
+	sim_arrival_push(to, (struct sim_arrival){ when, net->order++, copy });
+}
+
+static void
+sim_transmit(struct sim_port *port, const struct sim_buffer *buffer)
+{
+	struct sim_net *net = port->net;
+	uint32_t i;
+
+	if (net->tap != NULL)
+		net->tap(net->tap_ctx, port->index, buffer->bytes, buffer->length);
+	for (i = 0; i < net->port_count; i++) {
+		struct sim_port *to = net->ports[i];
+
+		if (to == NULL || to == port || net->cut[port->index][i])
+			continue;
+		if ((buffer->bytes[0] & 1) == 0 && memcmp(buffer->bytes, to->link.mac, 6) != 0)
+			continue;
+		if (sim_chance(net, net->faults.loss_ppm))
+			continue;
+		sim_deliver(net, to, buffer);
+		if (sim_chance(net, net->faults.duplicate_ppm))
+			sim_deliver(net, to, buffer);
+	}
+}
+
+static struct sim_port *
+sim_port_of(struct tp_link *link)
+{
+	return (struct sim_port *)link;
+}
+
+static uint32_t
+sim_rx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t n)
+{
+	struct sim_port *port = sim_port_of(link);
+	uint32_t i = 0;
+
+	while (i < n && port->arrival_count > 0 && port->arrivals[0].when <= port->net->now) {
+		struct sim_buffer *buffer = sim_arrival_pop(port);
+
+		frames[i++] = (struct tp_frame){
+			.data = buffer->bytes,
+			.handle = buffer,
+			.link = link,
+			.length = buffer->length,
+		};
+	}
+	return i;
+}
+
+static uint32_t
+sim_tx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t n)
+{
+	struct sim_port *port = sim_port_of(link);
+	uint32_t i;
+
+	for (i = 0; i < n; i++) {
+		struct sim_buffer *buffer = frames[i].handle;
+
+		if (sim_chance(port->net, port->net->faults.tx_refuse_ppm))
+			break;
+		assert(frames[i].length <= link->max_frame);
+		buffer->length = frames[i].length;
+		sim_transmit(port, buffer);
+		sim_buffer_put(buffer);
+	}
+	return i;
+}
+
+static uint32_t
+sim_tx_alloc(struct tp_link *link, struct tp_frame *frames, uint32_t n)
+{
+	struct sim_port *port = sim_port_of(link);
+	uint32_t i;
+
+	if (port->buffers_max != 0 && port->buffers + n > port->buffers_max)
+		return 0;
+	for (i = 0; i < n; i++) {
+		struct sim_buffer *buffer = sim_buffer_get(port, link->max_frame);
+
+		frames[i] = (struct tp_frame){
+			.data = buffer->bytes,
+			.handle = buffer,
+			.link = link,
+			.capacity = link->max_frame,
+		};
+	}
+	return n;
+}
+
+static void
+sim_frame_ref(struct tp_link *link, struct tp_frame *frame)
+{
+	struct sim_buffer *buffer = frame->handle;
+
+	(void)link;
+	buffer->references++;
+}
+
+static void
+sim_frame_free(struct tp_link *link, struct tp_frame *frame)
+{
+	(void)link;
+	sim_buffer_put(frame->handle);
+}
+
+static bool
+sim_frame_shared(struct tp_link *link, const struct tp_frame *frame)
+{
+	const struct sim_buffer *buffer = frame->handle;
+
+	(void)link;
+	return buffer->references > 1;
+}
+
+void
+sim_link_unplug(struct tp_link *link)
+{
+	struct sim_port *port = sim_port_of(link);
+
+	port->net->ports[port->index] = NULL;
+	while (port->arrival_count > 0)
+		sim_buffer_put(sim_arrival_pop(port));
+	port->unplugged = true;
+	if (port->buffers == 0)
+		sim_port_free(port);
+}
+
+static const struct tp_link_ops sim_link_ops = {
+	.rx_burst = sim_rx_burst,
+	.tx_burst = sim_tx_burst,
+	.tx_alloc = sim_tx_alloc,
+	.frame_ref = sim_frame_ref,
+	.frame_free = sim_frame_free,
+	.frame_shared = sim_frame_shared,
+	.destroy = sim_link_unplug,
+};
+
+struct sim_net *
+sim_net_create(uint64_t seed, const struct sim_faults *faults)
+{
+	struct sim_net *net = calloc(1, sizeof(*net));
+	int i;
+
+	assert(net != NULL);
+	net->random[0] = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
+	net->random[1] = seed ^ UINT64_C(0xd1b54a32d192ed03);
+	for (i = 0; i < 8; i++)
+		sim_net_random(net);
+	if (faults != NULL)
+		net->faults = *faults;
+	return net;
+}
+
+void
+sim_net_destroy(struct sim_net *net)
+{
+	uint32_t i;
+
+	for (i = 0; i < net->port_count; i++) {
+		if (net->ports[i] != NULL)
+			sim_link_unplug(&net->ports[i]->link);
+	}
+	free(net);
+}
+
+struct sim_faults *
+sim_net_faults(struct sim_net *net)
+{
+	return &net->faults;
+}
+
+void
+sim_net_set_now(struct sim_net *net, uint64_t now)
+{
+	net->now = now;
+}
+
+uint64_t
+sim_net_next_arrival(const struct sim_net *net)
+{
+	uint64_t next = UINT64_MAX;
+	uint32_t i;
+
+	for (i = 0; i < net->port_count; i++) {
+		const struct sim_port *port = net->ports[i];
+
+		if (port != NULL && port->arrival_count > 0 && port->arrivals[0].when < next)
+			next = port->arrivals[0].when;
+	}
+	return next;
+}
+
+struct tp_link *
+sim_net_link(struct sim_net *net, uint16_t mtu, uint32_t buffers)
+{
+	struct sim_port *port = calloc(1, sizeof(*port));
+
+	assert(port != NULL && net->port_count < SIM_PORTS_MAX);
+	port->net = net;
+	port->index = net->port_count++;
+	port->buffers_max = buffers;
+	port->link.ops = &sim_link_ops;
+	port->link.mac[0] = 2;
+	port->link.mac[5] = (uint8_t)(port->index + 1);
+	port->link.mtu = mtu;
+	port->link.max_frame = mtu + 14u;
+	net->ports[port->index] = port;
+	return &port->link;
+}
+
+uint32_t
+sim_link_port(const struct tp_link *link)
+{
+	return ((const struct sim_port *)link)->index;
+}
+
+void
+sim_net_cut(struct sim_net *net, uint32_t from, uint32_t to, bool cut)
+{
+	net->cut[from][to] = cut;
+}
+
+void
+sim_link_inject(struct tp_link *link, const void *frame, uint32_t length)
+{
+	struct sim_port *port = sim_port_of(link);
+	struct sim_buffer *buffer = sim_buffer_get(port, length);
+
+	buffer->length = length;
+	memcpy(buffer->bytes, frame, length);
+	sim_arrival_push(port, (struct sim_arrival){ port->net->now, port->net->order++, buffer });
+}
+
+void
+sim_net_tap(struct sim_net *net, sim_tap *tap, void *ctx)
+{
+	net->tap = tap;
+	net->tap_ctx = ctx;
+}
+
+uint32_t
+sim_net_buffers(const struct sim_net *net)
+{
+	return net->buffers;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * The simulated network: one Ethernet segment in memory, in virtual time, that
+ * loses, duplicates, delays, reorders (by default) and corrupts frames and cuts
+ * directions between ports, all from one seed.
+ */
+#ifndef SIM_LINK_H
+#define SIM_LINK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tp_link.h"
+
+#define SIM_PORTS_MAX 64u
+
+/** May be changed at any time. Rates are per million frames and receiver. */
+struct sim_faults {
+	uint32_t loss_ppm;
+	uint32_t duplicate_ppm;
+	uint32_t corrupt_ppm;	/* flips one to four bits */
+	uint64_t delay_ns;	/* least time on the way */
+	uint64_t jitter_ns;	/* more, evenly: reorders where it exceeds the spacing */
+	uint32_t tx_refuse_ppm;	/* a burst is cut short, as by a full transmit ring */
+};
+
+struct sim_net;
+
+typedef void sim_tap(void *ctx, uint32_t from_port, const uint8_t *frame, uint32_t length);
+
+struct sim_net *sim_net_create(uint64_t seed, const struct sim_faults *faults);
+void sim_net_destroy(struct sim_net *net);
+
+struct sim_faults *sim_net_faults(struct sim_net *net);
+
+/** Virtual time; frames arrive when it has come. */
+void sim_net_set_now(struct sim_net *net, uint64_t now);
+
+/** When the next frame arrives anywhere, UINT64_MAX if none is on the way. */
+uint64_t sim_net_next_arrival(const struct sim_net *net);
+
+/** A new port. MAC is 02:00:00:00:00:<index + 1>. buffers: frames it may have, 0 no bound. */
+struct tp_link *sim_net_link(struct sim_net *net, uint16_t mtu, uint32_t buffers);
+
+/** Index of a link's port. */
+uint32_t sim_link_port(const struct tp_link *link);
+
+/** Unplug a port and free it: frames on the way to it are gone. */
+void sim_link_unplug(struct tp_link *link);
+
+/** Cut or mend the way from one port to another. */
+void sim_net_cut(struct sim_net *net, uint32_t from, uint32_t to, bool cut);
+
+/** Let a frame arrive at a port now, past all faults. */
+void sim_link_inject(struct tp_link *link, const void *frame, uint32_t length);
+
+/** See every frame sent, before faults. */
+void sim_net_tap(struct sim_net *net, sim_tap *tap, void *ctx);
+
+/** Buffers that somebody holds: frames held by endpoints and frames on the way. */
+uint32_t sim_net_buffers(const struct sim_net *net);
+
+/** The network's random source, for tests that want to share it. */
+uint64_t sim_net_random(struct sim_net *net);
+
+#endif /* SIM_LINK_H */
