@@ -31,6 +31,8 @@ extern "C" {
 struct tp_catalogue;
 
 #define TP_CATALOGUE_REGIONS_MAX 1024
+#define TP_CATALOGUE_RANGE_ALIGN (UINT64_C(1) << 21)	/* of a region's base; the first of a
+							 * node's space is never given out */
 
 /* The numbers are in the store: never reuse one. */
 enum tp_node_state {
@@ -83,8 +85,9 @@ struct tp_store *tp_catalogue_store(const struct tp_catalogue *catalogue);
 
 /*
  * All calls below: one user at a time per catalogue, and besides what they list
- * any error of tp_store_get() and tp_store_cas(), -EAGAIN excepted: they repeat
- * until their change is in or impossible.
+ * any error of tp_store_get() and tp_store_cas(). Instead of -EAGAIN they repeat
+ * until their change is in or impossible; -EBUSY: others were faster 10,000
+ * times in a row.
  */
 
 /**
@@ -146,8 +149,14 @@ int tp_catalogue_node_get(struct tp_catalogue *catalogue, uint16_t id,
 int tp_catalogue_node_list(struct tp_catalogue *catalogue, struct tp_node_record *records,
 	uint32_t capacity);
 
-/* Changes when any node record does. @cost As tp_store_revision(). */
+/** Changes when any node record does. @cost As tp_store_revision(). */
 uint64_t tp_catalogue_node_revision(struct tp_catalogue *catalogue);
+
+/** Changes when any region does, placements excepted. @cost As tp_store_revision(). */
+uint64_t tp_catalogue_region_revision(struct tp_catalogue *catalogue);
+
+/** Changes when any first-touch extent is placed. @cost As tp_store_revision(). */
+uint64_t tp_catalogue_extent_revision(struct tp_catalogue *catalogue);
 
 /* What a new region is to be. */
 struct tp_region_spec {
@@ -220,7 +229,9 @@ int tp_catalogue_region_reset(struct tp_catalogue *catalogue, uint32_t id,
  * @param region  If it has extents, the winner is noted there too.
  * @param node    Who wants to be its home.
  * @param winner  Who is.
- * @return 0, or -EINVAL: not first touch, extent or node out of range.
+ * @return 0, or
+ *   - -EINVAL: not first touch, extent or node out of range.
+ *   - -ESTALE: the region was reset or destroyed meanwhile.
  */
 int tp_catalogue_extent_place(struct tp_catalogue *catalogue, const struct tp_region *region,
 	uint32_t extent_index, uint16_t node, uint16_t *winner);

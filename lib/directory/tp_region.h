@@ -46,6 +46,7 @@ struct tp_region {
 	uint32_t page_count;
 	uint32_t extent_count;		/* 0 unless first touch */
 	_Atomic uint16_t *extents;	/* first touch: home or TP_NODE_NONE; set once per generation */
+	uint16_t extent_bank;		/* catalogue: where the placements are kept */
 	uint16_t born_node;		/* whose address space it is in */
 	uint16_t node_count;		/* of nodes, 0 for first touch */
 	uint16_t nodes[TP_REGION_NODES_MAX];	/* all different */
