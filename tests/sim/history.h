@@ -34,6 +34,7 @@ struct history_op {
 	uint8_t kind;		/* enum tp_atomic_op: a read is LOAD, a write STORE */
 	uint8_t outcome;	/* enum history_outcome */
 	bool has_result;
+	uint8_t reserved[5];	/* no padding: histories are hashed */
 };
 
 enum history_verdict {
