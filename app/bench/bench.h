@@ -208,5 +208,6 @@ int bench_pin(const struct bench *bench, unsigned int side);
 /* Subjects: the run functions that the table of main.c names. */
 int bench_raw_rtt(struct bench *bench);
 int bench_pool_loan_rate(struct bench *bench);
+int bench_directory_bytes(struct bench *bench);
 
 #endif /* BENCH_H */

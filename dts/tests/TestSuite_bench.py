@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 Telepage developers
+"""telepage-bench: do the benchmarks run, print what they promise, and clean up."""
+
+import json
+import signal
+from pathlib import Path
+
+import janitor
+from lab import Process, run, wait_until
+from suite import TestSuite
+
+QUANTILES = ("min", "p50", "p99", "p999", "max")
+
+
+def machine_state(pid: int) -> list:
+    """What a benchmark takes from the machine while it runs."""
+    return [
+        (janitor.HUGEPAGES / "nr_hugepages").read_text(),
+        [str(path) for path in Path("/run/dpdk").glob(f"tp-bench-{pid}*")],
+        janitor.group_members(pid),
+    ]
+
+
+class TestBench(TestSuite):
+    """The command line of telepage-bench; figures are no test's business."""
+
+    def set_up_suite(self) -> None:
+        """Find the program."""
+        self.bench = self.program("telepage-bench")
+
+    def start(self, *words: str) -> Process:
+        """Start a benchmark."""
+        return self.lab.start("bench-" + "-".join(words).replace("/", ""), self.bench, *words)
+
+    def rows(self, *words: str) -> list[dict]:
+        """Run a benchmark; its rows, checked."""
+        rows = [json.loads(line) for line in run(self.bench, *words, "--json").splitlines()]
+        self.verify(rows, f"{words[0]} printed nothing")
+        for row in rows:
+            self.verify(row["n"] > 0 and row["unit"] and row["machine"], f"incomplete: {row}")
+            values = [row[key] for key in QUANTILES]
+            self.verify(values == sorted(values) and values[0] > 0, f"no quantiles: {row}")
+            if "baseline" in row:
+                ratio = row["p50"] / row["baseline"]["p50"]
+                # Both were rounded to a tenth for printing.
+                self.verify(abs(row["ratio"] - ratio) < 0.1 * max(1, ratio), f"ratio: {row}")
+        return rows
+
+    def test_list_names_every_benchmark(self) -> None:
+        """What is listed exists.
+
+        Steps:
+            Ask for the list, and for a benchmark that is not on it.
+        Verify:
+            The list has the baselines; the unknown one is refused.
+        """
+        names = [line.split()[0] for line in run(self.bench, "list").splitlines()]
+        self.verify({"raw_rtt", "pool_loan_rate", "directory_bytes_per_page"} <= set(names),
+                    f"listed: {names}")
+        process = self.start("nonsense")
+        self.verify(process.wait() == 2, "an unknown benchmark is not refused")
+
+    def test_raw_runs_on_memif_and_af_packet(self) -> None:
+        """The raw baseline has a row per frame size on both drivers.
+
+        Steps:
+            Run raw_rtt on memif and on af_packet.
+        Verify:
+            Two rows each; the page costs more than the small frame.
+        """
+        for pmd in ("memif", "af_packet"):
+            small, page = self.rows("raw_rtt", "--pmd", pmd)
+            self.verify(small["pmd"] == page["pmd"] == pmd, "rows of another driver")
+            self.verify(page["min"] > small["min"], "4200 bytes are faster than 64")
+
+    def test_library_benchmarks_run(self) -> None:
+        """Benchmarks without a link print their rows.
+
+        Steps:
+            Run pool_loan_rate and directory_bytes_per_page.
+        Verify:
+            Comparisons where promised; the directory at least its entries.
+        """
+        for row in self.rows("pool_loan_rate"):
+            self.verify("rte_mempool" in row["baseline"]["name"], f"no baseline: {row}")
+        self.verify(self.rows("directory_bytes_per_page")[0]["p50"] >= 64, "less than an entry")
+
+    def test_bench_killed_leaves_nothing(self) -> None:
+        """A benchmark that dies gives the machine back.
+
+        Steps:
+            Start raw_rtt; when it has taken huge pages, kill -9 the measuring
+            process alone. Again with SIGINT.
+        Verify:
+            Its peer ends, huge pages and run-time folders are as before.
+        """
+        for signum in (signal.SIGKILL, signal.SIGINT):
+            huge = (janitor.HUGEPAGES / "nr_hugepages").read_text()
+            process = self.start("raw_rtt", "--pmd", "af_packet")
+            wait_until(lambda: (janitor.HUGEPAGES / "nr_hugepages").read_text() != huge
+                       and len(machine_state(process.pid)[2]) > 1, 10, "peer and huge pages")
+            process.popen.send_signal(signum)
+            process.wait()
+            wait_until(lambda: machine_state(process.pid) == [huge, [], []], 10,
+                       f"clean-up, left: {machine_state(process.pid)}")
