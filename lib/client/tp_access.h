@@ -84,6 +84,7 @@ struct tp_op {
 	uint64_t piece_done;		/* bytes done of vectors[vector_index] */
 	uint64_t bytes_done;
 	uint64_t deadline_tsc;
+	uint64_t timeout_tsc;
 	uint64_t heartbeat;		/* of the node when the access began */
 	uint64_t operand;
 	uint64_t compare;

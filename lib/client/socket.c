@@ -1,0 +1,291 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Attaching by the node's Unix socket, and control requests over it: docs/abi.md
+ * section 8. The connection is the client's life. Any thread, under the
+ * client's control lock.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "client_priv.h"
+
+/* The three descriptors of an ATTACH response, in this order. */
+enum { SOCKET_NODE, SOCKET_SLOTS, SOCKET_CLIENT, SOCKET_FDS };
+
+static uint64_t
+socket_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* False once the other side closed it. */
+bool
+client_socket_is_open(int sock)
+{
+	char byte;
+	ssize_t ret = recv(sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+
+	return ret > 0 || (ret < 0 && (errno == EAGAIN || errno == EINTR));
+}
+
+static void
+socket_close_fds(int *fds, unsigned int count)
+{
+	while (count-- > 0)
+		close(fds[count]);
+}
+
+static int
+socket_connect(const char *path, uint64_t timeout_ns)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct timeval timeout = {
+		.tv_sec = (time_t)(timeout_ns / 1000000000u),
+		.tv_usec = (suseconds_t)(timeout_ns % 1000000000u / 1000u),
+	};
+	int sock, ret;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, path);
+	sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (sock < 0)
+		return -errno;
+	/* Bounds connect() too, while the node's queue of connections is full. */
+	if (setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &timeout, sizeof(timeout)) < 0 ||
+	    connect(sock, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		ret = errno == EAGAIN ? -ETIMEDOUT : -errno;
+		close(sock);
+		return ret;
+	}
+	return sock;
+}
+
+/* Wait until there is something to receive. 0, -ETIMEDOUT or another errno. */
+static int
+socket_await(int sock, uint64_t deadline_ns)
+{
+	struct pollfd event = { .fd = sock, .events = POLLIN };
+	uint64_t now = socket_now_ns();
+	int ret;
+
+	do {
+		ret = poll(&event, 1, now >= deadline_ns ? 0 :
+			   (int)((deadline_ns - now + 999999u) / 1000000u));
+		now = socket_now_ns();
+	} while (ret < 0 && errno == EINTR);
+	if (ret < 0)
+		return -errno;
+	return ret == 0 ? -ETIMEDOUT : 0;
+}
+
+/*
+ * One request and its response. Requests are answered in order, so responses to
+ * those that were given up (unanswered of them) come first and are dropped.
+ */
+static int
+socket_exchange(int sock, uint32_t *unanswered, uint64_t timeout_ns,
+		const struct tp_control_request *request, struct tp_control_response *response,
+		int fds[SOCKET_FDS], unsigned int *fd_count)
+{
+	uint64_t deadline_ns = socket_now_ns() + timeout_ns;
+	ssize_t ret = tp_fd_send(sock, request, sizeof(*request), NULL, 0);
+
+	if (ret < 0)
+		return ret == -EPIPE ? -ECONNRESET : (ret == -EAGAIN ? -ETIMEDOUT : (int)ret);
+	for (;;) {
+		ret = socket_await(sock, deadline_ns);
+		if (ret == 0)
+			ret = tp_fd_recv(sock, response, sizeof(*response), fds, SOCKET_FDS,
+					 fd_count);
+		if (ret == 0)
+			return -ECONNRESET;
+		if (ret < 0) {
+			*unanswered += ret == -ETIMEDOUT;
+			return ret == -E2BIG || ret == -EMSGSIZE ? -EPROTO : (int)ret;
+		}
+		if (*unanswered == 0)
+			break;
+		(*unanswered)--;
+		socket_close_fds(fds, *fd_count);
+	}
+	if (ret == sizeof(*response) && response->fd_count == *fd_count)
+		return 0;
+	socket_close_fds(fds, *fd_count);
+	return -EPROTO;
+}
+
+int
+client_socket_control(void *ctx, const struct tp_control_request *request,
+		      struct tp_control_response *response, int *fds, unsigned int fd_max)
+{
+	struct tp_client *client = ctx;
+	unsigned int count = 0;
+	int received[SOCKET_FDS];
+	int ret;
+
+	ret = socket_exchange(client->socket, &client->control_unanswered,
+			      client->control_timeout_ns, request, response, received, &count);
+	if (ret == -ECONNRESET)
+		tp_client_is_alive(client);
+	if (ret < 0)
+		return ret;
+	if (count > fd_max) {
+		socket_close_fds(received, count);
+		return -EPROTO;
+	}
+	memcpy(fds, received, count * sizeof(*fds));
+	return 0;
+}
+
+/* Map what came with the ATTACH response. Descriptors are used up in any case. */
+static int
+socket_import(const int fds[SOCKET_FDS], struct tp_segment *segments[SOCKET_FDS])
+{
+	const struct tp_segment_config configs[SOCKET_FDS] = {
+		[SOCKET_NODE] = { .bytes = sizeof(struct tp_abi_node), .readonly = true },
+		[SOCKET_SLOTS] = { .bytes = 1u << 12 },
+		[SOCKET_CLIENT] = { .bytes = sizeof(struct tp_abi_client) },
+	};
+	int i, ret = 0;
+
+	for (i = 0; i < SOCKET_FDS; i++) {
+		segments[i] = NULL;
+		if (ret == 0) {
+			ret = tp_segment_import(fds[i], &configs[i], &segments[i]);
+			if (ret < 0)
+				TP_CLIENT_LOG(ERR, "memory %d of the node cannot be used: %s", i,
+					      strerror(-ret));
+		}
+		if (segments[i] == NULL)
+			close(fds[i]);
+	}
+	if (ret == -ENOMEM || ret == 0)
+		return ret;
+	return -EPROTO;
+}
+
+/* Ask to join, and map what the node gives. */
+static int
+socket_attach(int sock, const struct tp_client_config *config,
+	      struct tp_segment *segments[SOCKET_FDS])
+{
+	struct tp_control_request request = {
+		.magic = TP_CONTROL_MAGIC,
+		.version = TP_CONTROL_VERSION,
+		.op = TP_CONTROL_ATTACH,
+		.value = config->thread_count,
+		.timeout_ns = config->control_timeout_ns,
+		.node = TP_CONTROL_NODE_ANY,
+	};
+	struct tp_control_response response;
+	unsigned int count = 0;
+	uint32_t unanswered = 0;
+	int fds[SOCKET_FDS];
+	int ret;
+
+	ret = socket_exchange(sock, &unanswered, config->control_timeout_ns, &request, &response,
+			      fds, &count);
+	if (ret < 0)
+		return ret;
+	if (response.magic != TP_CONTROL_MAGIC || response.version != TP_CONTROL_VERSION ||
+	    response.op != TP_CONTROL_ATTACH) {
+		socket_close_fds(fds, count);
+		TP_CLIENT_LOG(ERR, "the node speaks version %u of the control channel, not %u",
+			      response.version, TP_CONTROL_VERSION);
+		return -EPROTO;
+	}
+	if (response.reason != TP_OK) {
+		socket_close_fds(fds, count);
+		return response.error != 0 ? -abs(response.error) :
+			-tp_reason_errno(response.reason);
+	}
+	if (count != SOCKET_FDS) {
+		socket_close_fds(fds, count);
+		return -EPROTO;
+	}
+	return socket_import(fds, segments);
+}
+
+static int
+socket_config(const struct tp_client_config *from, struct tp_client_config *config, char *path,
+	      size_t path_bytes)
+{
+	char dir[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	int ret;
+
+	*config = from != NULL ? *from : (struct tp_client_config){ 0 };
+	if (config->thread_count == 0)
+		config->thread_count = TP_CLIENT_THREADS;
+	if (config->thread_count > TP_ABI_THREADS_MAX)
+		return -EINVAL;
+	if (config->control_timeout_ns == 0)
+		config->control_timeout_ns = CLIENT_CONTROL_TIMEOUT_NS;
+	if (config->socket_path != NULL)
+		return 0;
+	ret = tp_client_runtime_dir(config->file_prefix, dir, sizeof(dir));
+	if (ret < 0)
+		return ret;
+	if (snprintf(path, path_bytes, TP_CONTROL_PATH_FMT, dir) >= (int)path_bytes)
+		return -ENAMETOOLONG;
+	config->socket_path = path;
+	return 0;
+}
+
+int
+tp_client_attach(const struct tp_client_config *config_in, struct tp_client **client_out)
+{
+	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+	struct tp_segment *segments[SOCKET_FDS] = { NULL };
+	struct tp_client_backend backend = { 0 };
+	struct tp_client_config config;
+	struct tp_client *client;
+	int sock, i, ret;
+
+	ret = socket_config(config_in, &config, path, sizeof(path));
+	if (ret < 0)
+		return ret;
+	sock = socket_connect(config.socket_path, config.control_timeout_ns);
+	if (sock < 0)
+		return sock;
+	ret = socket_attach(sock, &config, segments);
+	if (ret < 0)
+		goto fail;
+	backend.node = tp_segment_base(segments[SOCKET_NODE]);
+	backend.slots = tp_segment_base(segments[SOCKET_SLOTS]);
+	backend.slot_bytes_total = tp_segment_bytes(segments[SOCKET_SLOTS]);
+	backend.segment = tp_segment_base(segments[SOCKET_CLIENT]);
+	backend.control = client_socket_control;
+	backend.timeout_ns = config.timeout_ns;
+	ret = -EPROTO;
+	if (backend.segment->length > tp_segment_bytes(segments[SOCKET_CLIENT]))
+		goto fail;
+	ret = client_create(&backend, &client);
+	if (ret < 0)
+		goto fail;
+	client->backend.ctx = client;
+	client->socket = sock;
+	client->control_timeout_ns = config.control_timeout_ns;
+	memcpy(client->segments, segments, sizeof(segments));
+	*client_out = client;
+	return 0;
+
+fail:
+	for (i = 0; i < SOCKET_FDS; i++)
+		tp_segment_destroy(segments[i]);
+	close(sock);
+	return ret;
+}

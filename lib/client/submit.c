@@ -1,0 +1,304 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * The calls of tp_access.h: check the arguments, fill in the access, start it.
+ * The synchronous ones try a hit before they make an access at all.
+ */
+#include "hit.h"
+#include "op.h"
+
+static bool
+submit_refuse(struct tp_thread *thread, struct tp_op *op, enum tp_reason reason)
+{
+	op->result = tp_result_void(reason);
+	op->state = CLIENT_OP_DONE;
+	thread->stats.voids++;
+	return true;
+}
+
+static bool
+submit_range_is_valid(const struct tp_client_region *region, uint64_t offset, uint64_t bytes)
+{
+	return offset <= region->bytes && bytes <= region->bytes - offset;
+}
+
+/* An access of one piece; op is overwritten. */
+static void
+submit_fill(struct tp_op *op, enum client_kind kind, struct tp_client_region *region,
+	    uint64_t offset, void *buffer, uint64_t bytes)
+{
+	*op = (struct tp_op){
+		.kind = (uint8_t)kind,
+		.region = region,
+		.vector_count = 1,
+		.single = { .offset = offset, .buffer = buffer, .bytes = bytes },
+	};
+	op->vectors = &op->single;
+}
+
+static bool
+submit_piece(struct tp_thread *thread, struct tp_op *op, uint64_t bytes_max)
+{
+	if (!submit_range_is_valid(op->region, op->single.offset, op->single.bytes) ||
+	    op->single.bytes > bytes_max)
+		return submit_refuse(thread, op, TP_INVALID);
+	return client_op_begin(thread, op);
+}
+
+bool
+tp_submit_read(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+	       void *buffer, uint64_t bytes, struct tp_op *op)
+{
+	submit_fill(op, CLIENT_READ, region, offset, buffer, bytes);
+	return submit_piece(thread, op, TP_ACCESS_BYTES_MAX);
+}
+
+bool
+tp_submit_write(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+		const void *buffer, uint64_t bytes, struct tp_op *op)
+{
+	/* Only ever read through: see CLIENT_WRITE in access.c. */
+	submit_fill(op, CLIENT_WRITE, region, offset, (void *)(uintptr_t)buffer, bytes);
+	if (!region->writable)
+		return submit_refuse(thread, op, TP_PERMISSION);
+	return submit_piece(thread, op, TP_ACCESS_BYTES_MAX);
+}
+
+static bool
+submit_vectors(struct tp_thread *thread, struct tp_op *op, const struct tp_vector *vectors,
+	       uint32_t count)
+{
+	uint64_t total = 0;
+	uint32_t i;
+
+	op->vectors = vectors;
+	op->vector_count = count;
+	if (count > TP_VECTOR_MAX)
+		return submit_refuse(thread, op, TP_INVALID);
+	for (i = 0; i < count; i++) {
+		/* Each is at most the region, so the sum of 1024 cannot wrap. */
+		if (!submit_range_is_valid(op->region, vectors[i].offset, vectors[i].bytes))
+			return submit_refuse(thread, op, TP_INVALID);
+		total += vectors[i].bytes;
+	}
+	if (total > TP_ACCESS_BYTES_MAX)
+		return submit_refuse(thread, op, TP_INVALID);
+	return client_op_begin(thread, op);
+}
+
+bool
+tp_submit_readv(struct tp_thread *thread, struct tp_client_region *region,
+		const struct tp_vector *vectors, uint32_t count, struct tp_op *op)
+{
+	submit_fill(op, CLIENT_READ, region, 0, NULL, 0);
+	return submit_vectors(thread, op, vectors, count);
+}
+
+bool
+tp_submit_writev(struct tp_thread *thread, struct tp_client_region *region,
+		 const struct tp_vector *vectors, uint32_t count, struct tp_op *op)
+{
+	submit_fill(op, CLIENT_WRITE, region, 0, NULL, 0);
+	if (!region->writable)
+		return submit_refuse(thread, op, TP_PERMISSION);
+	return submit_vectors(thread, op, vectors, count);
+}
+
+bool
+tp_submit_atomic(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+		 enum tp_atomic_op atomic_op, unsigned int width, uint64_t operand,
+		 uint64_t compare, struct tp_op *op)
+{
+	submit_fill(op, CLIENT_ATOMIC, region, offset, NULL, width);
+	if ((width != 4 && width != 8) || offset % width != 0 || atomic_op < TP_ATOMIC_LOAD ||
+	    atomic_op >= TP_ATOMIC_COUNT)
+		return submit_refuse(thread, op, TP_INVALID);
+	op->atomic_op = (uint8_t)atomic_op;
+	op->width = (uint8_t)width;
+	op->operand = operand;
+	op->compare = compare;
+	if (atomic_op == TP_ATOMIC_LOAD) {
+		/* A load is a read: the copy it fetches serves the next ones in place. */
+		op->kind = CLIENT_READ;
+		op->single.buffer = &op->value;
+	} else if (!region->writable) {
+		return submit_refuse(thread, op, TP_PERMISSION);
+	}
+	return submit_piece(thread, op, width);
+}
+
+bool
+tp_submit_pin(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+	      uint64_t bytes, enum tp_access access, struct tp_pin *pin, struct tp_op *op)
+{
+	uint64_t page_bytes = 1ull << region->page_shift;
+
+	submit_fill(op, CLIENT_PIN, region, offset, NULL, bytes);
+	op->access = (uint8_t)access;
+	op->pin = pin;
+	if ((access != TP_ACCESS_READ && access != TP_ACCESS_WRITE) || bytes == 0 ||
+	    bytes > page_bytes - (offset & (page_bytes - 1)))
+		return submit_refuse(thread, op, TP_INVALID);
+	if (access == TP_ACCESS_WRITE && !region->writable)
+		return submit_refuse(thread, op, TP_PERMISSION);
+	if ((thread->guards_free & CLIENT_GUARDS_PIN) == 0)
+		return submit_refuse(thread, op, TP_EXHAUSTED);
+	return submit_piece(thread, op, page_bytes);
+}
+
+bool
+tp_submit_invalidate(struct tp_thread *thread, struct tp_client_region *region,
+		     uint64_t offset, uint64_t bytes, struct tp_op *op)
+{
+	submit_fill(op, CLIENT_INVALIDATE, region, offset, NULL, bytes);
+	return submit_piece(thread, op, UINT64_MAX);
+}
+
+bool
+tp_submit_flush(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+		uint64_t bytes, struct tp_op *op)
+{
+	submit_fill(op, CLIENT_FLUSH, region, offset, NULL, bytes);
+	return submit_piece(thread, op, UINT64_MAX);
+}
+
+bool
+tp_submit_clear(struct tp_thread *thread, struct tp_client_region *region, struct tp_op *op)
+{
+	return tp_submit_invalidate(thread, region, 0, region->bytes, op);
+}
+
+bool
+tp_submit_nop(struct tp_thread *thread, uint32_t worker, struct tp_op *op)
+{
+	submit_fill(op, CLIENT_NOP, NULL, 0, NULL, 1);
+	op->operand = worker;
+	if (worker >= thread->client->geometry.worker_count)
+		return submit_refuse(thread, op, TP_INVALID);
+	return client_op_begin(thread, op);
+}
+
+/* Within one page of the region: the only case that is tried without an access. */
+static inline bool
+submit_is_one_page(const struct tp_client_region *region, uint64_t offset, uint64_t bytes)
+{
+	uint64_t page_bytes = 1ull << region->page_shift;
+
+	/* bytes 0 wraps and is not. */
+	return offset < region->bytes &&
+		bytes - 1 < page_bytes - (offset & (page_bytes - 1));
+}
+
+struct tp_result
+tp_read(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset, void *buffer,
+	uint64_t bytes)
+{
+	struct tp_op op;
+
+	if (likely(submit_is_one_page(region, offset, bytes)) &&
+	    likely(client_hit_read(thread, region, (uint32_t)(offset >> region->page_shift),
+			(uint32_t)offset & ((1u << region->page_shift) - 1), buffer,
+			(uint32_t)bytes) == CLIENT_HIT))
+		return tp_result_ok((uint32_t)bytes);
+	if (tp_submit_read(thread, region, offset, buffer, bytes, &op))
+		return op.result;
+	return tp_op_wait(thread, &op);
+}
+
+struct tp_result
+tp_write(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+	 const void *buffer, uint64_t bytes)
+{
+	struct tp_op op;
+
+	if (likely(submit_is_one_page(region, offset, bytes)) && likely(region->writable)) {
+		enum client_hit hit = client_hit_write(thread, region,
+			(uint32_t)(offset >> region->page_shift),
+			(uint32_t)offset & ((1u << region->page_shift) - 1), buffer,
+			(uint32_t)bytes);
+
+		if (likely(hit == CLIENT_HIT))
+			return tp_result_ok((uint32_t)bytes);
+		if (hit == CLIENT_BROKEN) {
+			thread->stats.voids++;
+			return tp_result_unknown(client_broken_reason(thread, region));
+		}
+	}
+	if (tp_submit_write(thread, region, offset, buffer, bytes, &op))
+		return op.result;
+	return tp_op_wait(thread, &op);
+}
+
+struct tp_result
+tp_readv(struct tp_thread *thread, struct tp_client_region *region,
+	 const struct tp_vector *vectors, uint32_t count)
+{
+	struct tp_op op;
+
+	tp_submit_readv(thread, region, vectors, count, &op);
+	return tp_op_wait(thread, &op);
+}
+
+struct tp_result
+tp_writev(struct tp_thread *thread, struct tp_client_region *region,
+	  const struct tp_vector *vectors, uint32_t count)
+{
+	struct tp_op op;
+
+	tp_submit_writev(thread, region, vectors, count, &op);
+	return tp_op_wait(thread, &op);
+}
+
+struct tp_result
+tp_invalidate(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+	      uint64_t bytes)
+{
+	struct tp_op op;
+
+	tp_submit_invalidate(thread, region, offset, bytes, &op);
+	return tp_op_wait(thread, &op);
+}
+
+struct tp_result
+tp_flush(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+	 uint64_t bytes)
+{
+	struct tp_op op;
+
+	tp_submit_flush(thread, region, offset, bytes, &op);
+	return tp_op_wait(thread, &op);
+}
+
+struct tp_result
+tp_clear(struct tp_thread *thread, struct tp_client_region *region)
+{
+	struct tp_op op;
+
+	tp_submit_clear(thread, region, &op);
+	return tp_op_wait(thread, &op);
+}
+
+struct tp_result
+tp_atomic(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+	  enum tp_atomic_op atomic_op, unsigned int width, uint64_t operand, uint64_t compare,
+	  uint64_t *old)
+{
+	struct tp_op op;
+	struct tp_result result;
+
+	tp_submit_atomic(thread, region, offset, atomic_op, width, operand, compare, &op);
+	result = tp_op_wait(thread, &op);
+	if (old != NULL && tp_result_is_ok(result))
+		*old = op.value;
+	return result;
+}
+
+struct tp_result
+tp_pin(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+       uint64_t bytes, enum tp_access access, struct tp_pin *pin)
+{
+	struct tp_op op;
+
+	tp_submit_pin(thread, region, offset, bytes, access, pin, &op);
+	return tp_op_wait(thread, &op);
+}
