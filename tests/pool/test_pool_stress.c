@@ -7,6 +7,7 @@
  */
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -370,11 +371,16 @@ trader_run(void *arg)
 	struct tp_slot_cache cache;
 
 	tp_slot_cache_init(&cache, trader->trade->pools[trader->side], 8);
-	for (uint32_t i = 0; i < ROUNDS && trader->ret == 0; i++) {
+	while (atomic_load(&trader->trade->traded) < ROUNDS && trader->ret == 0) {
 		trader->ret = trader_give(trader, &cache);
 		for (int j = 0; j < 3 && trader->ret == 0; j++)
 			trader->ret = trader_take(trader, &cache);
+		/* The other side needs a turn now and then to have mail for us. */
+		if (trader->ret == 0)
+			sched_yield();
 	}
+	if (trader->ret < 0)
+		atomic_store(&trader->trade->traded, ROUNDS);
 	tp_slot_cache_flush(&cache);
 	return NULL;
 }
@@ -401,7 +407,6 @@ test_threads_of_two_clients_hand_buffers_over_whole(void **state)
 		pthread_join(threads[i], NULL);
 		assert_int_equal(traders[i].ret, 0);
 	}
-	assert_true(atomic_load(&trade.traded) > ROUNDS / 4);
 	/* What nobody took is settled, and then all is back. */
 	for (int side = 0; side < 2; side++)
 		while (mail_get(&trade.boxes[side], &handle) == 0)
