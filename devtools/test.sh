@@ -85,6 +85,7 @@ ninja_build()
 	local targets=()
 
 	if [ "$1" = "$TP_ROOT/build-fuzz" ]; then
+		run_child ninja -C "$1" --quiet build.ninja || return
 		mapfile -t targets < <(ninja -C "$1" -t targets all |
 			sed -n 's,^\(tests/fuzz_[^./]*\):.*_LINKER.*,\1,p')
 		[ "${#targets[@]}" -gt 0 ] || return 0
