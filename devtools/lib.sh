@@ -8,6 +8,7 @@ TP_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # Debian's python3 and meson come first: a private Python in front of them may
 # lack what the packages bring.
 PATH=/usr/bin:/usr/sbin:/bin:/sbin:$PATH
+export PYTHONDONTWRITEBYTECODE=1
 TP_SECONDS_START=$SECONDS
 
 # One progress line, with the seconds since the script started.

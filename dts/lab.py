@@ -20,7 +20,9 @@ import sys
 import time
 from pathlib import Path
 
-import janitor
+sys.dont_write_bytecode = True
+
+import janitor  # noqa: E402
 
 
 class LabError(Exception):
