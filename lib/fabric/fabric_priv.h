@@ -43,6 +43,7 @@
 #define FABRIC_RTO_FIRST_NS 5000000u	/* before the first sample */
 #define FABRIC_HELLO_FIRST_NS 2000000u	/* then doubled up to the heartbeat */
 #define FABRIC_ARP_NS 10000000u
+#define FABRIC_RTO_ARP 3u		/* timeouts in a row before the address is in doubt */
 
 /** Timers: one heap per endpoint, embedded in sessions and peers. */
 enum fabric_timer_kind {
@@ -130,6 +131,7 @@ struct fabric_session {
 	uint32_t cwnd_acked;		/* packets acknowledged towards the next increase */
 	uint32_t ssthresh;
 	uint32_t recover_sequence;
+	uint32_t rto_count;		/* timeouts since something arrived */
 	uint32_t message_id;
 	uint32_t credit_granted[2];	/* by the peer, per class */
 	uint32_t credit_used[2];
@@ -171,7 +173,6 @@ struct fabric_peer {
 	bool learn;			/* incarnation is taken from the peer */
 	bool mac_known;
 	bool mac_static;
-	bool mac_stale;			/* usable, but ask again */
 	uint8_t state;			/* enum tp_peer_state */
 	uint8_t link_index;
 	uint8_t worker_count;
@@ -301,6 +302,7 @@ bool fabric_peer_admit(struct tp_endpoint *ep, struct fabric_peer *peer,
 void fabric_peer_up(struct tp_endpoint *ep, struct fabric_peer *peer);
 void fabric_peer_down(struct tp_endpoint *ep, struct fabric_peer *peer,
 	enum tp_peer_down_reason reason);
+void fabric_peer_mac_doubt(struct tp_endpoint *ep, struct fabric_peer *peer);
 void fabric_peer_timer(struct tp_endpoint *ep, struct fabric_peer *peer);
 void fabric_peer_rearm(struct tp_endpoint *ep, struct fabric_peer *peer);
 

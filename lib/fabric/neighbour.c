@@ -86,7 +86,6 @@ neighbour_peer_set(struct tp_endpoint *ep, struct fabric_peer *peer, const uint8
 	uint32_t worker;
 
 	memcpy(peer->mac, mac, 6);
-	peer->mac_stale = false;
 	peer->arp_at = FABRIC_NEVER;
 	if (peer->mac_known)
 		return;

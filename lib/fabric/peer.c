@@ -50,13 +50,14 @@ fabric_peer_rearm(struct tp_endpoint *ep, struct fabric_peer *peer)
 	fabric_timer_set(ep, &peer->timer, deadline);
 }
 
-static void
-peer_mac_refresh(struct tp_endpoint *ep, struct fabric_peer *peer)
+/** The address may be wrong: go on with it, but ask again. */
+void
+fabric_peer_mac_doubt(struct tp_endpoint *ep, struct fabric_peer *peer)
 {
-	if (peer->mac_static)
+	if (peer->mac_static || peer->arp_at != FABRIC_NEVER)
 		return;
-	peer->mac_stale = true;
 	peer->arp_at = ep->now;
+	fabric_peer_rearm(ep, peer);
 }
 
 void
@@ -101,7 +102,7 @@ fabric_peer_down(struct tp_endpoint *ep, struct fabric_peer *peer,
 		peer_sessions_drop(ep, peer);
 		peer_greet(ep, peer);
 	}
-	peer_mac_refresh(ep, peer);
+	fabric_peer_mac_doubt(ep, peer);
 	fabric_peer_rearm(ep, peer);
 	if (was_down)
 		return;
@@ -264,7 +265,6 @@ peer_mac_set(struct tp_endpoint *ep, struct fabric_peer *peer, const uint8_t *ma
 	if (mac != NULL) {
 		memcpy(peer->mac, mac, 6);
 		peer->mac_known = true;
-		peer->mac_stale = false;
 	} else if (!peer->mac_known) {
 		peer->arp_at = ep->now;
 	}

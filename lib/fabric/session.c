@@ -155,6 +155,7 @@ session_state_init(struct tp_endpoint *ep, struct fabric_session *s)
 	s->receive_bits = 0;
 	s->sacked_count = 0;
 	s->lost_count = 0;
+	s->rto_count = 0;
 	s->cwnd = FABRIC_CWND_FIRST;
 	s->cwnd_acked = 0;
 	s->ssthresh = TP_WIRE_WINDOW;

@@ -251,9 +251,11 @@ fabric_ack_rx(struct tp_endpoint *ep, struct fabric_session *s,
 		moved = true;
 		ack_find_lost(ep, s);
 	}
-	if (moved)
+	if (moved) {
+		s->rto_count = 0;
 		s->rto_at = fabric_session_outstanding(s) == 0 ? FABRIC_NEVER :
 			ep->now + s->rto_ns;
+	}
 	if (s->queue_mask != 0 || s->lost_count != 0)
 		fabric_session_ready(ep, s);
 	return true;
@@ -281,5 +283,7 @@ fabric_rto_expired(struct tp_endpoint *ep, struct fabric_session *s)
 	s->in_recovery = false;
 	s->rto_ns = RTE_MIN(2 * s->rto_ns, ep->config.rto_max_ns);
 	s->rto_at = ep->now + s->rto_ns;
+	if (++s->rto_count >= FABRIC_RTO_ARP)
+		fabric_peer_mac_doubt(ep, fabric_session_peer(ep, s));
 	fabric_session_ready(ep, s);
 }

@@ -397,6 +397,12 @@ sim_link_port(const struct tp_link *link)
 }
 
 void
+sim_link_bound(struct tp_link *link, uint32_t buffers)
+{
+	sim_port_of(link)->buffers_max = buffers;
+}
+
+void
 sim_net_cut(struct sim_net *net, uint32_t from, uint32_t to, bool cut)
 {
 	net->cut[from][to] = cut;

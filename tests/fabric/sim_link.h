@@ -43,6 +43,9 @@ uint64_t sim_net_next_arrival(const struct sim_net *net);
 /** A new port. MAC is 02:00:00:00:00:<index + 1>. buffers: frames it may have, 0 no bound. */
 struct tp_link *sim_net_link(struct sim_net *net, uint16_t mtu, uint32_t buffers);
 
+/** Change the bound on a port's buffers; 0: none. */
+void sim_link_bound(struct tp_link *link, uint32_t buffers);
+
 /** Index of a link's port. */
 uint32_t sim_link_port(const struct tp_link *link);
 
