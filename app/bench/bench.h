@@ -160,8 +160,8 @@ bool bench_peer_may_run(struct bench_control *control);
 /** NULL and errno on failure. Before any peer. */
 struct bench_guard *bench_guard_start(const char *prefix);
 
-/** Reserve 2 MiB pages; how many there now are, 0 to count. */
-unsigned int bench_guard_hugepages(struct bench_guard *guard, unsigned int count);
+/** Reserve 2 MiB pages, or give a negative count back; the change achieved. */
+int bench_guard_hugepages(struct bench_guard *guard, int count);
 
 /** Reserve for the run, or say that it goes on with small pages. Before any peer. */
 void bench_hugepages_reserve(struct bench *bench, unsigned int count);

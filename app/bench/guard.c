@@ -98,7 +98,7 @@ runtime_remove(const char *prefix)
 static void
 guard_child(int sock, const char *prefix)
 {
-	uint32_t wanted, got;
+	int32_t wanted, got;
 	long taken = 0;
 	long change;
 
@@ -108,9 +108,9 @@ guard_child(int sock, const char *prefix)
 	signal(SIGHUP, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
 	while (recv(sock, &wanted, sizeof(wanted), 0) == sizeof(wanted)) {
-		change = hugepages_change((long)wanted);
+		change = hugepages_change(wanted);
 		taken += change;
-		got = (uint32_t)change;
+		got = (int32_t)change;
 		send(sock, &got, sizeof(got), MSG_NOSIGNAL);
 	}
 	if (taken != 0)
@@ -149,11 +149,11 @@ free_guard:
 	return NULL;
 }
 
-unsigned int
-bench_guard_hugepages(struct bench_guard *guard, unsigned int count)
+int
+bench_guard_hugepages(struct bench_guard *guard, int count)
 {
-	uint32_t wanted = count;
-	uint32_t got;
+	int32_t wanted = count;
+	int32_t got;
 
 	if (send(guard->sock, &wanted, sizeof(wanted), MSG_NOSIGNAL) != sizeof(wanted) ||
 	    recv(guard->sock, &got, sizeof(got), 0) != sizeof(got))
@@ -164,12 +164,16 @@ bench_guard_hugepages(struct bench_guard *guard, unsigned int count)
 void
 bench_hugepages_reserve(struct bench *bench, unsigned int count)
 {
-	unsigned int got = bench_guard_hugepages(bench->guard, count);
+	int got = bench_guard_hugepages(bench->guard, (int)count);
 
-	bench->hugepages = got >= count ? got : 0;
-	if (got < count)
-		fprintf(stderr, "telepage-bench: %u of %u huge pages, going on with small ones\n",
-			got, count);
+	if (got >= (int)count) {
+		bench->hugepages = count;
+		return;
+	}
+	bench->hugepages = 0;
+	bench_guard_hugepages(bench->guard, -got);
+	fprintf(stderr, "telepage-bench: %d of %u huge pages, going on with small ones\n", got,
+		count);
 }
 
 void
