@@ -153,9 +153,12 @@ tp_client_region_create(struct tp_client *client, const struct tp_client_region_
 		memcpy(request.region.nodes, config->nodes,
 		       config->node_count * sizeof(config->nodes[0]));
 	ret = client_control(client, &request, &response, NULL, 0);
-	if (ret < 0)
-		return ret;
-	return tp_client_region_open(client, config->name, region);
+	if (ret == 0)
+		ret = tp_client_region_open(client, config->name, region);
+	if (ret == 0)
+		/* Who creates a read-only region fills it; the node knows who that was. */
+		(*region)->writable = true;
+	return ret;
 }
 
 int
