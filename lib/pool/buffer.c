@@ -31,6 +31,8 @@
 #include "pool_priv.h"
 #include "tp_buffer.h"
 
+#define JOIN_TRIES 64	/* other clients come and go meanwhile, but not that often */
+
 /* Slot that a handle names, after every check that needs no shared memory. */
 static int
 buffer_slot_index(const struct tp_slot_pool *pool, const struct tp_buffer *buffer, uint32_t *index)
@@ -220,9 +222,12 @@ buffer_holders_join(struct tp_slot_pool *pool, uint32_t index, uint64_t generati
 	struct pool_slot *slot = &pool->slots[index];
 	uint64_t holders = atomic_load_explicit(&slot->holders, memory_order_acquire);
 	rte_int128_t expected, desired;
-	int joined;
+	int joined = 0;
 
-	do {
+	POOL_STEP(read_holders);
+	for (unsigned int tries = 0; !joined; tries++) {
+		if (tries == JOIN_TRIES)
+			return -EAGAIN;
 		if (holders == 0 || (holders & pool->client_bit) != 0)
 			return -ESTALE;
 		expected = (rte_int128_t){ .val = { holders, generation } };
@@ -232,7 +237,7 @@ buffer_holders_join(struct tp_slot_pool *pool, uint32_t index, uint64_t generati
 		if (!joined && expected.val[1] != generation)
 			return -ESTALE;
 		holders = expected.val[0];
-	} while (!joined);
+	}
 	POOL_STEP(accept_join);
 	return 0;
 }
@@ -250,6 +255,7 @@ buffer_accept_first(struct tp_slot_pool *pool, uint32_t index, uint64_t generati
 	if (!atomic_compare_exchange_strong_explicit(refs, &expected, POOL_REF_BUSY,
 						     memory_order_acquire, memory_order_relaxed))
 		return -EAGAIN;
+	POOL_STEP(refs_busy);
 	ret = buffer_holders_join(pool, index, generation);
 	if (ret == 0) {
 		atomic_store_explicit(refs, POOL_REF_SHARED | 1, memory_order_release);
@@ -274,6 +280,7 @@ buffer_accept_again(struct tp_slot_pool *pool, uint32_t index, uint64_t generati
 
 	if ((refs & POOL_REF_SHARED) == 0 || !buffer_generation_is(pool, index, generation))
 		return -ESTALE;
+	POOL_STEP(read_refs);
 	ret = buffer_ref_add(pool, index, POOL_REF_SHARED);
 	if (ret < 0)
 		return ret == -ESTALE ? -EAGAIN : ret;

@@ -23,8 +23,10 @@ TP_LOG_DECLARE(pool);
 #define TP_POOL_LOG(level, ...) TP_LOG(pool, level, __VA_ARGS__)
 
 /*
- * A kill point stands after every store to shared memory. tests/pool compiles
- * these files with POOL_KILL_POINTS and kills a process at each of them in turn.
+ * A kill point stands after every store to shared memory, and where others may
+ * change what was just read. tests/pool compiles these files with
+ * POOL_KILL_POINTS, kills a process at each point in turn, and switches between
+ * threads at each.
  */
 #ifdef POOL_KILL_POINTS
 void pool_step_hook(const char *step);

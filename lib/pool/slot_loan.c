@@ -54,6 +54,7 @@
 #include "pool_priv.h"
 
 #define WAIT_SLICE_NS UINT64_C(10000000)	/* bounds what a killed waker costs */
+#define WORD_TRIES 64				/* bounds what a scribbling process costs */
 
 /* The lowest count bits of a word. */
 static uint64_t
@@ -77,6 +78,7 @@ pool_summary_set(struct tp_slot_pool *pool, uint32_t word)
 	/* Sequentially consistent with the bitmap store before it: either we see
 	 * the bit cleared, or pool_summary_clear() sees the refilled word.
 	 */
+	POOL_STEP(read_summary);
 	if (atomic_load_explicit(summary, memory_order_seq_cst) & bit)
 		return;
 	atomic_fetch_or_explicit(summary, bit, memory_order_seq_cst);
@@ -96,6 +98,7 @@ pool_summary_clear(struct tp_slot_pool *pool, uint32_t word)
 	atomic_fetch_and_explicit(summary, ~bit, memory_order_seq_cst);
 	POOL_STEP(summary_clear);
 	bits = atomic_load_explicit(&pool->words[word].bits, memory_order_seq_cst);
+	POOL_STEP(read_word);
 	if ((bits & pool_word_valid(pool, word)) == 0)
 		return;
 	atomic_fetch_or_explicit(summary, bit, memory_order_seq_cst);
@@ -138,7 +141,8 @@ pool_word_take(struct tp_slot_pool *pool, uint32_t word, uint32_t want, bool *co
 	_Atomic uint64_t *bits = &pool->words[word].bits;
 	uint64_t seen = atomic_load_explicit(bits, memory_order_seq_cst);
 
-	for (;;) {
+	POOL_STEP(read_bits);
+	for (uint32_t tries = 0; tries < WORD_TRIES; tries++) {
 		uint64_t take = bits_lowest(seen & pool_word_valid(pool, word), want);
 		uint64_t got;
 
@@ -154,6 +158,7 @@ pool_word_take(struct tp_slot_pool *pool, uint32_t word, uint32_t want, bool *co
 			return got;
 		seen &= ~take;
 	}
+	return 0;
 }
 
 /* Turn one candidate into a slot of ours: a new tenure begins. */
@@ -169,6 +174,7 @@ pool_slot_claim(struct tp_slot_pool *pool, uint32_t index)
 	/* Also the edge that ThreadSanitizer does not see in the assembly below. */
 	if (unlikely(atomic_load_explicit(&slot->holders, memory_order_acquire) != 0))
 		return false;
+	POOL_STEP(read_generation);
 	claimed = rte_atomic128_cmp_exchange((rte_int128_t *)slot, &expected, &desired, 0,
 					     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
 	POOL_STEP(slot_claim);
@@ -196,7 +202,11 @@ pool_claim(struct tp_slot_pool *pool, uint32_t *hint, uint32_t *indices, uint32_
 	uint32_t word = *hint;
 	uint32_t count = 0;
 
-	while (word != POOL_WORD_NONE) {
+	/* Each turn takes bits or clears one in the summary, so the search ends
+	 * by itself unless others keep putting slots back, or a process gone wild
+	 * keeps setting bits of slots that are held: hence the bound.
+	 */
+	for (uint64_t turn = 0; word != POOL_WORD_NONE && turn <= 4ul * pool->word_count; turn++) {
 		bool contended = false;
 		uint64_t bits = pool_word_take(pool, word, want - count, &contended);
 
@@ -205,9 +215,6 @@ pool_claim(struct tp_slot_pool *pool, uint32_t *hint, uint32_t *indices, uint32_
 			*hint = word;
 			return count;
 		}
-		/* Each turn takes a bit or clears one in the summary, so the
-		 * search ends unless others keep putting slots back.
-		 */
 		if (bits == 0)
 			pool_summary_clear(pool, word);
 		word = pool_word_next(pool, word + 1);
@@ -448,6 +455,7 @@ tp_slot_pool_return(struct tp_slot_pool *pool, uint32_t index)
 	ret = pool_ref_drop(pool, index);
 	if (ret <= 0)
 		return ret;
+	POOL_STEP(refs_dropped);
 	free_now = pool_slot_release(pool, index, &held);
 	pool_ref_settle(pool, index);
 	if (unlikely(!held))

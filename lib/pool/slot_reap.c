@@ -25,6 +25,7 @@ pool_word_reap(struct tp_slot_pool *pool, uint32_t word, uint64_t client_bit)
 		_Atomic uint64_t *slot = &pool->slots[word * 64 + bit].holders;
 		uint64_t holders = atomic_load_explicit(slot, memory_order_acquire);
 
+		POOL_STEP(read_holders);
 		if (holders & client_bit) {
 			holders = atomic_fetch_and_explicit(slot, ~client_bit,
 							    memory_order_acq_rel);

@@ -155,7 +155,7 @@ int tp_buffer_offer(struct tp_slot_pool *pool, const struct tp_buffer *buffer,
  *   - -EINVAL: not a handle of this pool, or its range leaves its slot.
  *   - -ESTALE: the giver settled, or died and was reaped, before.
  *   - -EAGAIN: another thread of this process is just taking or giving back the
- *     same slot; try again.
+ *     same slot, or its holders change all the time; try again.
  *   - -EOVERFLOW: 2^30 references.
  * @threads Any.
  * @cost    Two locked instructions.

@@ -184,7 +184,13 @@ int tp_slot_pool_return_bulk(struct tp_slot_pool *pool, const uint32_t *indices,
 /** Slots in the pool. @threads Any. */
 uint32_t tp_slot_pool_capacity(const struct tp_slot_pool *pool);
 
-/** Slots that nobody holds, a snapshot. @threads Any. @cost One line per 64 slots. */
+/**
+ * Slots that nobody holds, a snapshot. Right after a reap, while others loan and
+ * return, a slot that is on loan may be counted until somebody looks at it.
+ *
+ * @threads Any.
+ * @cost    One cache line per 64 slots.
+ */
 uint32_t tp_slot_pool_available(const struct tp_slot_pool *pool);
 
 /**

@@ -176,14 +176,14 @@ test_buffer_of_a_loaned_slot_is_returned_by_either_name(void **state)
 }
 
 static void
-test_offer_accepted_then_settled_moves_the_holder(void **state)
+hand_over_once(struct two_clients *clients, uint64_t *offset)
 {
-	struct two_clients *clients = *state;
 	struct tp_slot_pool *giver = clients->fixture.pool;
 	struct tp_buffer buffer, handle, taken;
 	uint32_t index;
 
 	assert_int_equal(tp_buffer_alloc(giver, NULL, 6, &buffer), 0);
+	*offset = buffer.offset;
 	memcpy(tp_buffer_data(giver, &buffer), "hello", 6);
 	buffer.user = 17;
 	assert_int_equal(tp_buffer_offer(giver, &buffer, &handle), 0);
@@ -199,6 +199,17 @@ test_offer_accepted_then_settled_moves_the_holder(void **state)
 	assert_int_equal(taken.user, 17);
 	assert_string_equal(tp_buffer_data(clients->taker, &taken), "hello");
 	assert_int_equal(tp_buffer_release(clients->taker, NULL, &taken), 0);
+}
+
+static void
+test_offer_accepted_then_settled_moves_the_holder(void **state)
+{
+	uint64_t first, second;
+
+	/* The same slot again: the first time has left nothing behind. */
+	hand_over_once(*state, &first);
+	hand_over_once(*state, &second);
+	assert_int_equal(first, second);
 }
 
 static void
