@@ -1,0 +1,307 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Carrying out what the coherence engine decided. Owner: the worker's lcore.
+ *
+ * Messages that the endpoint does not take at once wait in one FIFO per class,
+ * offered again at the start of each turn. Per class, because a request may
+ * wait for credits that come back only when responses flow; FIFO within a
+ * class, because the payload of a response is read from its slot when it is
+ * sent at last: the engine frees that slot only after an acknowledgement that a
+ * later message of the same class asks for.
+ */
+#include "atomic_priv.h"
+#include "worker_priv.h"
+
+/* Class and priority of each coherence message. */
+static const uint8_t outbox_class[TP_MSG_COUNT] = {
+#define OUTBOX_CLASS(name, id, cls, payload) [TP_MSG_##name] = TP_CLASS_##cls,
+	TP_COHERENCE_MSG_LIST(OUTBOX_CLASS)
+#undef OUTBOX_CLASS
+};
+
+static enum tp_priority
+outbox_priority(uint8_t type)
+{
+	if (type == TP_MSG_PUT_S || type == TP_MSG_PUT_M || type == TP_MSG_PUT_ACK)
+		return TP_PRIORITY_BULK;
+	return TP_PRIORITY_URGENT;
+}
+
+static int
+outbox_send(struct tp_worker *worker, const struct worker_message *message)
+{
+	struct iovec iov[2];
+	int count = 1;
+	uint8_t type = message->msg.type;
+	int ret;
+
+	if (worker->endpoint == NULL)
+		return -ENOENT;
+	iov[0].iov_base = (void *)(uintptr_t)&message->msg;
+	iov[0].iov_len = sizeof(message->msg);
+	if (message->slot != TP_SLOT_ABSENT) {
+		iov[1].iov_base = worker_slot(worker, message->slot);
+		iov[1].iov_len = message->payload_bytes;
+		count = 2;
+	}
+	ret = tp_endpoint_send(worker->endpoint, message->node, (uint8_t)message->worker,
+		(enum tp_class)outbox_class[type], outbox_priority(type), iov, count);
+	if (ret == 0)
+		worker->stats.messages_out++;
+	return ret;
+}
+
+/* Nothing came of a message because its node is down or unknown: the engine hears that as PEER_DOWN. */
+static bool
+outbox_is_refusal(int ret)
+{
+	return ret == -EAGAIN || ret == -ENOBUFS;
+}
+
+static void
+outbox_stash(struct tp_worker *worker, const struct worker_message *message)
+{
+	struct worker_message *room =
+		worker_fifo_add(&worker->stash[outbox_class[message->msg.type]]);
+
+	if (room == NULL) {
+		/*
+		 * Requests are repeated by the engine. For the rest the peer is
+		 * declared back once the stash is empty: what waits on it is sent
+		 * again.
+		 */
+		worker->stats.messages_overflow++;
+		worker->peers[message->node].resend = true;
+		worker->resend_retry = true;
+		return;
+	}
+	*room = *message;
+	worker->stats.messages_stashed++;
+}
+
+static void
+outbox_send_local(struct tp_worker *worker, const struct worker_message *message)
+{
+	struct worker_message *room = worker_fifo_add(&worker->local);
+
+	worker->stats.messages_local++;
+	if (room == NULL) {
+		/* Sized for all that can be outstanding: see worker_create(). */
+		RTE_ASSERT(!"local queue overflow");
+		worker->stats.messages_overflow++;
+		return;
+	}
+	*room = *message;
+}
+
+static void
+outbox_send_action(struct tp_worker *worker, const struct tp_action *action)
+{
+	struct worker_message message = {
+		.msg = action->msg,
+		.slot = action->slot,
+		.node = action->node,
+		.worker = action->worker,
+	};
+	struct worker_region *region;
+	int ret;
+
+	if (action->slot != TP_SLOT_ABSENT) {
+		region = worker_region_find(worker, rte_le_to_cpu_32(action->msg.region_id));
+		if (region == NULL)
+			return;
+		message.payload_bytes = region->page_bytes;
+	}
+	if (action->node == worker->config.node_id) {
+		outbox_send_local(worker, &message);
+		return;
+	}
+	if (action->node > worker->config.node_id_max) {
+		worker->stats.messages_dropped++;
+		return;
+	}
+	if (worker_fifo_first(&worker->stash[outbox_class[message.msg.type]]) != NULL) {
+		outbox_stash(worker, &message);
+		return;
+	}
+	ret = outbox_send(worker, &message);
+	if (ret == 0)
+		return;
+	if (outbox_is_refusal(ret))
+		outbox_stash(worker, &message);
+	else
+		worker->stats.messages_dropped++;
+}
+
+static void
+outbox_copy_in(struct tp_worker *worker, const struct tp_action *action)
+{
+	uint8_t *slot = worker_slot(worker, action->slot);
+
+	if (worker->rx_message != NULL) {
+		tp_message_copy(worker->rx_message, sizeof(struct tp_coherence_msg), slot,
+			worker->rx_message->length - (uint32_t)sizeof(struct tp_coherence_msg));
+		return;
+	}
+	if (worker->rx_slot != TP_SLOT_ABSENT && worker->rx_slot != action->slot)
+		memcpy(slot, worker_slot(worker, worker->rx_slot), worker->config.slot_bytes);
+}
+
+static void
+outbox_atomic(struct tp_worker *worker, const struct tp_action *action)
+{
+	struct tp_action reply = *action;
+	uint32_t offset = 4u * rte_le_to_cpu_16(action->msg.atomic_offset_words);
+	uint64_t old;
+
+	RTE_ASSERT(offset + action->msg.atomic_width <= worker->config.slot_bytes);
+	RTE_ASSERT(action->msg.atomic_width == 4 || action->msg.atomic_width == 8);
+	old = node_atomic_run(worker_slot(worker, action->slot) + offset, action->msg.atomic_width,
+		(enum tp_atomic_op)action->msg.atomic_op, rte_le_to_cpu_64(action->msg.operand),
+		rte_le_to_cpu_64(action->msg.compare));
+	worker->stats.atomics_run++;
+	reply.msg.type = TP_MSG_AMO_RESULT;
+	reply.msg.operand = rte_cpu_to_le_64(old);
+	reply.slot = TP_SLOT_ABSENT;
+	outbox_send_action(worker, &reply);
+}
+
+void
+worker_outbox_action(struct tp_worker *worker, const struct tp_action *action)
+{
+	switch ((enum tp_action_type)action->type) {
+	case TP_ACTION_SEND:
+		outbox_send_action(worker, action);
+		break;
+	case TP_ACTION_COPY_IN:
+		outbox_copy_in(worker, action);
+		break;
+	case TP_ACTION_ZERO:
+		memset(worker_slot(worker, action->slot), 0, worker->config.slot_bytes);
+		break;
+	case TP_ACTION_COPY_SLOT:
+		memcpy(worker_slot(worker, action->slot), worker_slot(worker, action->from_slot),
+			worker->config.slot_bytes);
+		break;
+	case TP_ACTION_PUBLISH:
+		worker_word_store(worker, action, (enum tp_access)action->access);
+		break;
+	case TP_ACTION_REVOKE:
+		worker_word_store(worker, action, (enum tp_access)action->access);
+		worker_guard_wait_add(worker, action);
+		break;
+	case TP_ACTION_COMPLETE:
+		worker_complete(worker, action);
+		break;
+	case TP_ACTION_ATOMIC:
+		outbox_atomic(worker, action);
+		break;
+	case TP_ACTION_FENCE:
+		worker_fence_ask(worker, action->node);
+		break;
+	case TP_ACTION_REQUEST_DONE:
+		if (action->token != WORKER_TOKEN_LOCAL && worker->endpoint != NULL)
+			tp_endpoint_request_done(worker->endpoint, action->token);
+		break;
+	default:
+		RTE_ASSERT(!"unknown action");
+	}
+}
+
+/* Carry out one event's actions, then those of the guards it found clear. */
+void
+worker_outbox_run(struct tp_worker *worker)
+{
+	uint32_t i;
+
+	for (i = 0; i < worker->outbox.count; i++)
+		worker_outbox_action(worker, &worker->outbox.actions[i]);
+	worker->outbox.count = 0;
+	worker->rx_message = NULL;
+	worker->rx_slot = TP_SLOT_ABSENT;
+	worker_guard_new_run(worker);
+}
+
+bool
+worker_stash_is_empty(const struct tp_worker *worker)
+{
+	int class;
+
+	for (class = 0; class < TP_CLASS_COUNT; class++)
+		if (worker->stash[class].head != worker->stash[class].tail)
+			return false;
+	return true;
+}
+
+/* Offer the refused messages again: responses first, they wait for nobody. */
+uint32_t
+worker_stash_retry(struct tp_worker *worker)
+{
+	uint32_t work = 0;
+	int class;
+
+	for (class = TP_CLASS_COUNT - 1; class >= 0; class--) {
+		struct worker_fifo *fifo = &worker->stash[class];
+		struct worker_message *message;
+
+		while ((message = worker_fifo_first(fifo)) != NULL) {
+			int ret = outbox_send(worker, message);
+
+			if (outbox_is_refusal(ret))
+				break;
+			if (ret != 0)
+				worker->stats.messages_dropped++;
+			fifo->tail++;
+			work++;
+		}
+	}
+	return work;
+}
+
+/* Forget the messages to a node, or all: it went down, or we lost our epoch. */
+void
+worker_stash_drop(struct tp_worker *worker, uint16_t node, bool all)
+{
+	int class;
+
+	for (class = 0; class < TP_CLASS_COUNT; class++) {
+		struct worker_fifo *fifo = &worker->stash[class];
+		uint32_t from = fifo->tail;
+		uint32_t to = fifo->tail;
+
+		for (; from != fifo->head; from++) {
+			struct worker_message *message = &fifo->items[from & fifo->mask];
+
+			if (all || message->node == node) {
+				worker->stats.messages_dropped++;
+				continue;
+			}
+			if (to != from)
+				fifo->items[to & fifo->mask] = *message;
+			to++;
+		}
+		fifo->head = to;
+	}
+}
+
+/* Messages of this node to itself: cache side to home side and back. */
+uint32_t
+worker_local_run(struct tp_worker *worker)
+{
+	uint32_t work = 0;
+
+	while (work < WORKER_LOCAL_PER_TURN && worker_fifo_first(&worker->local) != NULL) {
+		struct worker_message message = *worker_fifo_first(&worker->local);
+
+		worker->local.tail++;
+		worker->rx_slot = message.slot;
+		tp_coherence_message(worker->coherence, worker->config.node_id,
+			worker->config.index, &message.msg,
+			message.slot == TP_SLOT_ABSENT ? 0 : message.payload_bytes,
+			WORKER_TOKEN_LOCAL, worker->now, &worker->outbox);
+		worker_outbox_run(worker);
+		work++;
+	}
+	return work;
+}

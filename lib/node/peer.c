@@ -1,0 +1,245 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * What the endpoint tells a worker, and what the control side tells it about
+ * other nodes. Owner: the worker's lcore.
+ *
+ * The endpoint knows whether a peer answers; the control side knows which epoch
+ * of it is a member. PEER_DOWN and PEER_UP of the coherence engine come from the
+ * first, PEER_FENCED and HOME_RESET from the second.
+ */
+#include "node_wire_priv.h"
+#include "worker_priv.h"
+
+static void
+peer_set_up(struct tp_worker *worker, uint16_t node, bool up)
+{
+	worker->peers[node].up = up;
+	if (worker->config.index == 0)
+		/* For people only: nothing else is read through it. */
+		atomic_store_explicit(&worker->config.shared->reachable[node], up,
+			memory_order_relaxed);
+}
+
+static void
+peer_down(struct tp_worker *worker, uint16_t node)
+{
+	if (!worker->peers[node].up)
+		return;
+	peer_set_up(worker, node, false);
+	worker_stash_drop(worker, node, false);
+	tp_coherence_peer_down(worker->coherence, node, worker->now, &worker->outbox);
+	worker_outbox_run(worker);
+}
+
+static void
+peer_come_up(struct tp_worker *worker, uint16_t node)
+{
+	peer_set_up(worker, node, true);
+	tp_coherence_peer_up(worker->coherence, node, worker->peers[node].worker_count,
+		worker->now, &worker->outbox);
+	worker_outbox_run(worker);
+}
+
+static void
+ep_peer_up(void *ctx, uint16_t node, uint32_t incarnation)
+{
+	struct tp_worker *worker = ctx;
+
+	if (node > worker->config.node_id_max || worker->peers[node].epoch != incarnation)
+		return;
+	peer_come_up(worker, node);
+}
+
+static void
+ep_peer_down(void *ctx, uint16_t node, uint32_t incarnation, enum tp_peer_down_reason reason)
+{
+	struct tp_worker *worker = ctx;
+
+	if (node > worker->config.node_id_max)
+		return;
+	/* One that never answered is down, too: what waits for it must hear that. */
+	worker->peers[node].up = true;
+	peer_down(worker, node);
+}
+
+static void
+message_bad(struct tp_worker *worker, const struct tp_message *message)
+{
+	worker->stats.messages_bad++;
+	if (message->class == TP_CLASS_REQUEST)
+		tp_endpoint_request_done(worker->endpoint, message->token);
+}
+
+static void
+message_coherence(struct tp_worker *worker, const struct tp_message *message)
+{
+	const void *head = tp_message_head(message, sizeof(struct tp_coherence_msg));
+	struct tp_coherence_msg msg;
+
+	if (head == NULL ||
+	    message->length - sizeof(msg) > worker->config.slot_bytes) {
+		message_bad(worker, message);
+		return;
+	}
+	/* Frames are not aligned for its fields. */
+	memcpy(&msg, head, sizeof(msg));
+	worker->stats.messages_in++;
+	worker->rx_message = message;
+	tp_coherence_message(worker->coherence, message->src_node, message->src_worker, &msg,
+		message->length - (uint32_t)sizeof(msg), message->token, worker->now,
+		&worker->outbox);
+	worker_outbox_run(worker);
+}
+
+static void
+message_node(struct tp_worker *worker, const struct tp_message *message)
+{
+	struct worker_event event = { .type = WORKER_NODE_RECEIVED, .node = message->src_node };
+	bool room = node_ring_room(&worker->events) > WORKER_EVENTS / 2;
+
+	if (message->length != NODE_MSG_BYTES || !room) {
+		message_bad(worker, message);
+		return;
+	}
+	tp_message_copy(message, 0, event.bytes, NODE_MSG_BYTES);
+	worker_event_push(worker, &event);
+	if (message->class == TP_CLASS_REQUEST)
+		tp_endpoint_request_done(worker->endpoint, message->token);
+}
+
+static void
+ep_message(void *ctx, const struct tp_message *message)
+{
+	struct tp_worker *worker = ctx;
+	const uint8_t *head = tp_message_head(message, 1);
+
+	/* A node that the control side does not know (any more) has no say. */
+	if (head == NULL || message->src_node > worker->config.node_id_max ||
+	    worker->peers[message->src_node].epoch == 0) {
+		message_bad(worker, message);
+		return;
+	}
+	if (head[0] >= NODE_MSG_FIRST)
+		message_node(worker, message);
+	else
+		message_coherence(worker, message);
+}
+
+static void
+ep_steer(void *ctx, uint8_t to_worker, struct tp_frame *frame)
+{
+	struct tp_worker *worker = ctx;
+
+	if (worker->config.steer == NULL || to_worker >= worker->config.worker_count) {
+		tp_frame_free(frame);
+		return;
+	}
+	worker->config.steer(worker->config.steer_ctx, worker->config.index, to_worker, frame);
+}
+
+static void
+ep_neighbour(void *ctx, uint8_t link_index, uint32_t ip, const uint8_t mac[6])
+{
+	struct tp_worker *worker = ctx;
+	struct worker_event event = { .type = WORKER_LEARNED, .link = link_index, .ip = ip };
+
+	/* A hint: the others can ask themselves. */
+	if (worker->config.worker_count == 1 || node_ring_room(&worker->events) < WORKER_EVENTS / 2)
+		return;
+	memcpy(event.mac, mac, sizeof(event.mac));
+	worker_event_push(worker, &event);
+}
+
+const struct tp_endpoint_ops worker_endpoint_ops = {
+	.message = ep_message,
+	.peer_up = ep_peer_up,
+	.peer_down = ep_peer_down,
+	.steer = ep_steer,
+	.neighbour = ep_neighbour,
+};
+
+void
+worker_peer_set(struct tp_worker *worker, const struct worker_command *command)
+{
+	struct worker_peer *peer = &worker->peers[command->node];
+	int ret;
+
+	if (peer->epoch != 0 && peer->epoch != command->epoch)
+		/* The endpoint drops the old epoch's sessions without a word. */
+		peer_down(worker, command->node);
+	peer->epoch = command->epoch;
+	peer->worker_count = command->worker_count;
+	ret = tp_endpoint_peer_set(worker->endpoint, command->node, command->epoch, command->ip,
+		command->has_mac ? command->mac : NULL, command->link, command->worker_count);
+	if (ret < 0)
+		TP_NODE_LOG(ERR, "worker %u cannot take node %u as a peer: %s",
+			worker->config.index, command->node, strerror(-ret));
+}
+
+void
+worker_peer_remove(struct tp_worker *worker, uint16_t node)
+{
+	peer_down(worker, node);
+	worker->peers[node].epoch = 0;
+	tp_endpoint_peer_remove(worker->endpoint, node);
+}
+
+void
+worker_peer_fenced(struct tp_worker *worker, uint16_t node)
+{
+	peer_down(worker, node);
+	tp_coherence_peer_fenced(worker->coherence, node, worker->now, &worker->outbox);
+	worker_outbox_run(worker);
+}
+
+void
+worker_home_reset(struct tp_worker *worker, uint16_t node)
+{
+	tp_coherence_home_reset(worker->coherence, node, worker->now, &worker->outbox);
+	worker_outbox_run(worker);
+}
+
+/* A new epoch of this node: its sessions are new, its peers are told again. */
+void
+worker_endpoint_change(struct tp_worker *worker, struct tp_endpoint *endpoint)
+{
+	uint32_t node;
+
+	for (node = 0; node <= worker->config.node_id_max; node++) {
+		if (worker->peers[node].up)
+			peer_down(worker, (uint16_t)node);
+		worker->peers[node].epoch = 0;
+	}
+	worker_stash_drop(worker, 0, true);
+	tp_endpoint_destroy(worker->endpoint);
+	worker->endpoint = endpoint;
+}
+
+/* Rare leftovers: fences the event ring had no room for, messages lost for want of a stash. */
+uint32_t
+worker_peers_retry(struct tp_worker *worker)
+{
+	uint32_t work = 0;
+	uint32_t node;
+
+	if (worker->fence_retry) {
+		worker->fence_retry = false;
+		for (node = 0; node <= worker->config.node_id_max; node++)
+			if (worker->peers[node].fence_wanted)
+				worker_fence_ask(worker, (uint16_t)node);
+		work++;
+	}
+	if (worker->resend_retry && worker_stash_is_empty(worker)) {
+		worker->resend_retry = false;
+		for (node = 0; node <= worker->config.node_id_max; node++) {
+			if (!worker->peers[node].resend)
+				continue;
+			worker->peers[node].resend = false;
+			if (worker->peers[node].up)
+				peer_come_up(worker, (uint16_t)node);
+		}
+		work++;
+	}
+	return work;
+}

@@ -1,0 +1,303 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * A worker: made by the control side, then its lcore's alone.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_common.h>
+#include <rte_errno.h>
+
+#include "worker_priv.h"
+
+TP_LOG_REGISTER(node);
+
+struct worker_region *
+worker_region_find(struct tp_worker *worker, uint32_t region_id)
+{
+	uint32_t i = region_id % WORKER_REGIONS;
+
+	if (likely(worker->region_last != NULL && worker->region_last->id == region_id))
+		return worker->region_last;
+	if (region_id == 0)
+		return NULL;
+	for (; worker->regions[i].id != 0; i = (i + 1) % WORKER_REGIONS) {
+		if (worker->regions[i].id == region_id) {
+			worker->region_last = &worker->regions[i];
+			return worker->region_last;
+		}
+	}
+	return NULL;
+}
+
+/* For events that must not be lost: the ring has room for all that can be under way. */
+void
+worker_event_push(struct tp_worker *worker, const struct worker_event *event)
+{
+	bool pushed = node_ring_push(&worker->events, event);
+
+	RTE_ASSERT(pushed);
+	RTE_SET_USED(pushed);
+}
+
+void
+worker_fence_ask(struct tp_worker *worker, uint16_t node)
+{
+	struct worker_event event = { .type = WORKER_FENCE, .node = node };
+
+	if (node > worker->config.node_id_max)
+		return;
+	event.epoch = worker->peers[node].epoch;
+	if (node_ring_room(&worker->events) <= WORKER_EVENTS / 2) {
+		worker->peers[node].fence_wanted = true;
+		worker->fence_retry = true;
+		return;
+	}
+	worker->peers[node].fence_wanted = false;
+	worker_event_push(worker, &event);
+}
+
+static int
+fifo_init(struct worker_fifo *fifo, uint32_t count)
+{
+	count = rte_align32pow2(count);
+	fifo->items = calloc(count, sizeof(*fifo->items));
+	fifo->mask = count - 1;
+	return fifo->items == NULL ? -ENOMEM : 0;
+}
+
+static int
+worker_tables_create(struct tp_worker *worker)
+{
+	const struct worker_config *config = &worker->config;
+	uint32_t outstanding = config->coherence.request_count + config->coherence.busy_count;
+	int ret = 0;
+	int class;
+
+	worker->outbox.actions = worker->actions;
+	worker->outbox.capacity = RTE_DIM(worker->actions);
+	worker->rx_slot = TP_SLOT_ABSENT;
+	/* A page that waits holds one of our slots; a spare one each while it moves. */
+	worker->wait_max = 2 * config->own_slots + TP_ACTIONS_PER_EVENT;
+	worker->regions = calloc(WORKER_REGIONS, sizeof(*worker->regions));
+	worker->peers = calloc((size_t)config->node_id_max + 1, sizeof(*worker->peers));
+	worker->waits = calloc(worker->wait_max, sizeof(*worker->waits));
+	worker->held = calloc(config->waiter_count, sizeof(*worker->held));
+	if (worker->regions == NULL || worker->peers == NULL || worker->waits == NULL ||
+	    worker->held == NULL)
+		return -ENOMEM;
+	for (class = 0; class < TP_CLASS_COUNT; class++)
+		ret |= fifo_init(&worker->stash[class], 4096);
+	/* Each transaction of ours has a few messages to ourselves under way, repeats included. */
+	ret |= fifo_init(&worker->local, 8 * outstanding + config->own_slots);
+	ret |= node_ring_init(&worker->commands, WORKER_COMMANDS, sizeof(struct worker_command));
+	ret |= node_ring_init(&worker->events, WORKER_EVENTS, sizeof(struct worker_event));
+	return ret == 0 ? 0 : -ENOMEM;
+}
+
+/* NULL with rte_errno: ENOMEM, or of the endpoint or the engine. */
+struct tp_worker *
+worker_create(const struct worker_config *config)
+{
+	struct tp_worker *worker = aligned_alloc(64, RTE_ALIGN_CEIL(sizeof(*worker), 64));
+
+	if (worker == NULL) {
+		rte_errno = ENOMEM;
+		return NULL;
+	}
+	memset(worker, 0, sizeof(*worker));
+	worker->config = *config;
+	if (worker_tables_create(worker) < 0) {
+		rte_errno = ENOMEM;
+		goto destroy;
+	}
+	worker->config.coherence.referenced = worker_page_referenced;
+	worker->config.coherence.referenced_ctx = worker;
+	worker->coherence = tp_coherence_create(&worker->config.coherence);
+	if (worker->coherence == NULL)
+		goto destroy;
+	worker->endpoint = tp_endpoint_create(&config->endpoint, &worker_endpoint_ops, worker);
+	if (worker->endpoint == NULL)
+		goto destroy;
+	return worker;
+
+destroy:
+	worker_destroy(worker);
+	return NULL;
+}
+
+void
+worker_destroy(struct tp_worker *worker)
+{
+	int error = rte_errno;
+	int class;
+
+	if (worker == NULL)
+		return;
+	if (worker->endpoint != NULL)
+		tp_endpoint_destroy(worker->endpoint);
+	tp_coherence_destroy(worker->coherence);
+	for (class = 0; class < TP_CLASS_COUNT; class++)
+		free(worker->stash[class].items);
+	free(worker->local.items);
+	node_ring_fini(&worker->commands);
+	node_ring_fini(&worker->events);
+	free(worker->held);
+	free(worker->waits);
+	free(worker->peers);
+	free(worker->regions);
+	free(worker);
+	rte_errno = error;
+}
+
+static uint32_t
+worker_coherence_poll(struct tp_worker *worker)
+{
+	uint32_t work = tp_coherence_poll(worker->coherence, worker->now, &worker->outbox);
+
+	worker_outbox_run(worker);
+	return work;
+}
+
+/* SELF_FENCED is over when no page waits for its guards and no copy is left to drop. */
+static uint32_t
+worker_fencing_poll(struct tp_worker *worker, uint32_t coherence_work)
+{
+	struct worker_event event = { .type = WORKER_FENCED_DONE };
+
+	if (worker->fencing != WORKER_FENCING_RUNS || coherence_work != 0 ||
+	    worker->wait_count != 0 || worker_fifo_first(&worker->local) != NULL)
+		return 0;
+	worker->fencing = WORKER_FENCING_DONE;
+	worker_event_push(worker, &event);
+	return 1;
+}
+
+uint32_t
+tp_worker_poll(struct tp_worker *worker, uint64_t now)
+{
+	uint32_t work = 0;
+	uint32_t coherence_work;
+
+	RTE_ASSERT(now >= worker->now);
+	if (unlikely(now - worker->now > worker->config.lease_ns / 2))
+		worker->stats.gaps++;
+	worker->now = now;
+	work += worker_stash_retry(worker);
+	work += tp_endpoint_rx_poll(worker->endpoint, now);
+	work += worker_commands_run(worker);
+	work += worker_local_run(worker);
+	if (likely(worker->fencing == WORKER_FENCING_NO && worker_stash_is_empty(worker)))
+		work += worker_rings_poll(worker);
+	if (unlikely(worker->held_count != 0))
+		work += worker_held_poll(worker);
+	work += worker_guard_poll(worker);
+	coherence_work = worker_coherence_poll(worker);
+	work += coherence_work;
+	work += worker_local_run(worker);
+	if (unlikely(worker->fencing != WORKER_FENCING_NO))
+		work += worker_fencing_poll(worker, coherence_work);
+	if (unlikely(worker->fence_retry || worker->resend_retry))
+		work += worker_peers_retry(worker);
+	work += tp_endpoint_timer_poll(worker->endpoint, now);
+	work += tp_endpoint_tx_flush(worker->endpoint, now);
+	return work;
+}
+
+uint64_t
+tp_worker_next_timer(const struct tp_worker *worker)
+{
+	uint64_t next = tp_endpoint_next_timer(worker->endpoint);
+	uint64_t coherence = tp_coherence_next_timer(worker->coherence);
+
+	if (worker->wait_count != 0 || worker->quarantine_count != 0 || worker->held_count != 0 ||
+	    worker->local.head != worker->local.tail || worker->regions_removing != 0 ||
+	    worker->fencing == WORKER_FENCING_RUNS || !worker_stash_is_empty(worker))
+		return worker->now;
+	return RTE_MIN(next, coherence);
+}
+
+void
+tp_worker_rx_frame(struct tp_worker *worker, struct tp_frame *frame, uint64_t now)
+{
+	worker->now = now;
+	tp_endpoint_rx_frame(worker->endpoint, frame, now);
+}
+
+const struct tp_coherence *
+tp_worker_coherence(const struct tp_worker *worker)
+{
+	return worker->coherence;
+}
+
+struct tp_endpoint *
+tp_worker_endpoint(const struct tp_worker *worker)
+{
+	return worker->endpoint;
+}
+
+const struct tp_worker_stats *
+tp_worker_stats_get(const struct tp_worker *worker)
+{
+	return &worker->stats;
+}
+
+void
+tp_worker_usage_get(const struct tp_worker *worker, struct tp_worker_usage *usage)
+{
+	int class;
+
+	*usage = (struct tp_worker_usage){
+		.requests = worker->in_flight,
+		.held = worker->held_count,
+		.local = worker->local.head - worker->local.tail,
+		.guard_waits = worker->wait_count,
+		.quarantined = worker->quarantine_count,
+	};
+	for (class = 0; class < TP_CLASS_COUNT; class++)
+		usage->stashed += worker->stash[class].head - worker->stash[class].tail;
+}
+
+uint64_t
+tp_worker_word(const struct tp_worker *worker, uint32_t region_id, uint32_t page_index)
+{
+	uint32_t i;
+
+	for (i = 0; i < WORKER_REGIONS; i++) {
+		const struct worker_region *region = &worker->regions[i];
+
+		if (region->id == region_id && region_id != 0 && page_index < region->page_count)
+			return atomic_load_explicit(&region->words[page_index],
+				memory_order_relaxed);
+	}
+	return 0;
+}
+
+static const char *const worker_stat_names[] = {
+#define WORKER_STAT_NAME(name, help) #name,
+	TP_WORKER_STAT_LIST(WORKER_STAT_NAME)
+#undef WORKER_STAT_NAME
+};
+
+static const char *const worker_stat_helps[] = {
+#define WORKER_STAT_HELP(name, help) help,
+	TP_WORKER_STAT_LIST(WORKER_STAT_HELP)
+#undef WORKER_STAT_HELP
+};
+
+static_assert(sizeof(struct tp_worker_stats) / sizeof(uint64_t) == RTE_DIM(worker_stat_names),
+	"one list");
+
+const char *
+tp_worker_stat_name(unsigned int stat)
+{
+	return stat < RTE_DIM(worker_stat_names) ? worker_stat_names[stat] : NULL;
+}
+
+const char *
+tp_worker_stat_help(unsigned int stat)
+{
+	return stat < RTE_DIM(worker_stat_helps) ? worker_stat_helps[stat] : NULL;
+}

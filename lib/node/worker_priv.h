@@ -1,0 +1,349 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Inside lib/node: a worker, and the two rings between it and the control side.
+ */
+#ifndef WORKER_PRIV_H
+#define WORKER_PRIV_H
+
+#include <stdalign.h>
+#include <stdatomic.h>
+
+#include <rte_branch_prediction.h>
+#include <rte_debug.h>
+
+#include "ring_priv.h"
+#include "tp_abi.h"
+#include "tp_coherence.h"
+#include "tp_endpoint.h"
+#include "tp_log.h"
+#include "tp_region.h"
+#include "tp_worker.h"
+
+TP_LOG_DECLARE(node);
+#define TP_NODE_LOG(level, ...) TP_LOG(node, level, __VA_ARGS__)
+
+#define WORKER_REGIONS 2048		/* slots of the hash; regions are at most half */
+#define WORKER_COMMANDS 1024
+#define WORKER_EVENTS 4096
+#define WORKER_QUARANTINE 1024
+#define WORKER_REQUESTS_PER_TURN 32
+#define WORKER_REQUESTS_PER_RING 8
+#define WORKER_LOCAL_PER_TURN 256
+#define WORKER_COMMANDS_PER_TURN 16
+#define WORKER_WAITS_PER_TURN 64
+#define WORKER_GUARD_NONE 0x3fu
+#define WORKER_TOKEN_LOCAL UINT64_MAX	/* requests of this node to itself hold no credit */
+#define NODE_MSG_BYTES 64u
+
+/* What the control side and all workers of a node share. */
+struct node_shared {
+	/*
+	 * Hits and new guards are served until then, ns. The node's own copy: the
+	 * one in struct tp_abi_node lies in memory that clients map.
+	 * Writer: control; pairs with the acquire in worker_lease_ok().
+	 */
+	alignas(64) _Atomic uint64_t lease_until_ns;
+	/* Peers that answer, [node_id_max + 1]; writer: worker 0. For people. */
+	_Atomic uint8_t *reachable;
+};
+
+/* A region as a worker knows it. id 0: free. */
+struct worker_region {
+	uint32_t id;
+	uint32_t page_count;
+	uint32_t page_bytes;
+	uint8_t mode;
+	bool removing;
+	int16_t creator;		/* client that may write a read-only region, or -1 */
+	const struct tp_region *region;
+	_Atomic uint64_t *words;
+};
+
+/* What the worker alone knows of a client thread. */
+struct worker_thread {
+	uint32_t request_tail;
+	uint32_t completion_head;
+	uint32_t in_flight;
+	uint64_t granted[TP_ABI_GUARDS];	/* key granted in that hazard slot; 0: none */
+};
+
+struct worker_client {
+	struct tp_abi_client *abi;	/* NULL: no such client */
+	uint32_t thread_count;
+	bool bad;
+	struct worker_thread *threads;	/* the control side's memory */
+};
+
+struct worker_peer {
+	uint32_t epoch;			/* 0: not known */
+	uint8_t worker_count;
+	bool up;
+	bool fence_wanted;		/* the event found no room */
+	bool resend;			/* a message to it was lost here: pretend it came back */
+};
+
+/* A page that was revoked and whose guards are not clear yet. */
+struct worker_wait {
+	uint32_t region_id;
+	uint32_t page_index;
+	uint64_t since;
+};
+
+/* A slot that somebody with a broken guard may still touch. */
+struct worker_quarantine {
+	uint32_t slot;
+	uint8_t client;
+	uint8_t thread;
+	uint8_t guard;
+	uint64_t value;			/* of the hazard slot when the guard was broken */
+};
+
+/* A message the endpoint refused, or one to this node itself. */
+struct worker_message {
+	struct tp_coherence_msg msg;
+	uint32_t slot;			/* payload, or TP_SLOT_ABSENT */
+	uint32_t payload_bytes;
+	uint16_t node;
+	uint16_t worker;
+};
+
+struct worker_fifo {
+	struct worker_message *items;
+	uint32_t mask;
+	uint32_t head;
+	uint32_t tail;
+};
+
+/* A client request that cannot go to the coherence engine yet, or whose answer may not go out. */
+struct worker_held {
+	uint64_t cookie;
+	uint64_t deadline;
+	uint64_t generation;
+	uint32_t region_id;
+	uint32_t page_index;
+	uint8_t want;			/* enum tp_coherence_want */
+	bool place;			/* waits for the home of its extent, else for the lease */
+	struct tp_coherence_atomic atomic;
+};
+
+/* SELF_FENCED: no client request is taken until the node has a new epoch. */
+enum worker_fencing {
+	WORKER_FENCING_NO = 0,
+	WORKER_FENCING_RUNS,	/* copies are being dropped */
+	WORKER_FENCING_DONE,	/* all gone; a new endpoint ends it */
+};
+
+enum worker_command_type {
+	WORKER_PEER_SET,	/* node, epoch, ip, mac, link, worker_count */
+	WORKER_PEER_REMOVE,	/* node */
+	WORKER_PEER_FENCED,	/* node: its lease lapsed */
+	WORKER_HOME_RESET,	/* node: another process than before */
+	WORKER_SELF_FENCED,	/* ticket; answered by WORKER_FENCED_DONE */
+	WORKER_ENDPOINT,	/* endpoint: of the new epoch; the old one is destroyed */
+	WORKER_REGION_ADD,	/* region; answered */
+	WORKER_REGION_REMOVE,	/* region_id; answered once nothing is left */
+	WORKER_CREATOR,		/* region_id, client: may write the read-only region */
+	WORKER_CLIENT_ADD,	/* client */
+	WORKER_CLIENT_REMOVE,	/* client; answered */
+	WORKER_NEIGHBOUR,	/* link, ip, mac */
+	WORKER_NODE_MESSAGE,	/* node, class, bytes: to its worker 0 */
+};
+
+struct worker_command {
+	uint8_t type;			/* enum worker_command_type */
+	uint8_t link;
+	uint8_t worker_count;
+	uint8_t class;			/* enum tp_class */
+	bool has_mac;
+	bool home_lost;
+	uint8_t mac[6];
+	uint16_t node;
+	int16_t client;
+	uint32_t epoch;
+	uint32_t ip;
+	uint32_t region_id;
+	uint32_t directory_slot;
+	uint32_t thread_count;
+	union {
+		const struct tp_region *region;
+		struct tp_endpoint *endpoint;
+		struct tp_abi_client *abi;
+		uint8_t bytes[NODE_MSG_BYTES];
+	};
+	union {
+		_Atomic uint64_t *words;
+		struct worker_thread *threads;
+	};
+};
+
+enum worker_event_type {
+	WORKER_FENCE,		/* node, epoch: it should be fenced */
+	WORKER_FENCED_DONE,
+	WORKER_REGION_ADDED,	/* region_id, error */
+	WORKER_REGION_REMOVED,	/* region_id */
+	WORKER_CLIENT_REMOVED,	/* client */
+	WORKER_CLIENT_BAD,	/* client */
+	WORKER_PLACE,		/* region_id, index: extent without a home */
+	WORKER_LEARNED,		/* link, ip, mac */
+	WORKER_NODE_RECEIVED,	/* node, bytes */
+};
+
+struct worker_event {
+	uint8_t type;			/* enum worker_event_type */
+	uint8_t link;
+	uint8_t mac[6];
+	uint16_t node;
+	int16_t client;
+	int32_t error;
+	uint32_t epoch;
+	uint32_t ip;
+	uint32_t region_id;
+	uint32_t index;
+	uint8_t bytes[NODE_MSG_BYTES];
+};
+
+struct worker_config {
+	uint16_t node_id;
+	uint16_t node_id_max;
+	uint16_t index;
+	uint16_t worker_count;
+	uint32_t slot_bytes;
+	uint32_t slot_count;		/* slots [0, slot_count) of the node */
+	uint32_t own_slots;		/* of them this worker's */
+	uint32_t waiter_count;
+	uint64_t guard_lease_ns;
+	uint64_t lease_ns;
+	uint8_t *slots;
+	struct node_shared *shared;
+	struct tp_clock clock;
+	struct tp_endpoint_config endpoint;
+	struct tp_coherence_config coherence;
+	void (*steer)(void *ctx, uint16_t from_worker, uint8_t to_worker, struct tp_frame *frame);
+	void *steer_ctx;
+};
+
+struct tp_worker {
+	struct worker_config config;
+	struct tp_coherence *coherence;
+	struct tp_endpoint *endpoint;
+	uint64_t now;			/* of this turn */
+	uint64_t last_poll;
+	uint32_t word_sequence;		/* of the last store to any frame word */
+
+	/* The message being handled: what COPY_IN copies from. */
+	const struct tp_message *rx_message;
+	uint32_t rx_slot;		/* or, of a local one, TP_SLOT_ABSENT for none */
+
+	struct tp_action actions[2 * TP_ACTIONS_PER_EVENT];
+	struct tp_outbox outbox;
+
+	struct worker_region *regions;	/* hash by id */
+	struct worker_region *region_last;
+	uint32_t regions_removing;
+	struct worker_peer *peers;	/* by node id */
+	bool fence_retry;
+	bool resend_retry;
+	uint8_t fencing;		/* enum worker_fencing */
+
+	struct worker_client clients[TP_ABI_CLIENTS_MAX];
+	uint8_t client_list[TP_ABI_CLIENTS_MAX];	/* ids present */
+	uint32_t client_count;
+	uint32_t client_next;		/* first to be served next turn */
+	uint32_t in_flight;
+
+	struct worker_wait *waits;	/* [wait_new, wait_count) were not looked at yet */
+	uint32_t wait_count;
+	uint32_t wait_new;
+	uint32_t wait_next;
+	uint32_t wait_max;
+	struct worker_quarantine quarantine[WORKER_QUARANTINE];
+	uint32_t quarantine_count;
+	struct worker_held *held;
+	uint32_t held_count;
+	uint32_t held_next;
+
+	struct worker_fifo stash[TP_CLASS_COUNT];
+	struct worker_fifo local;
+	struct node_ring commands;	/* control to worker */
+	struct node_ring events;	/* worker to control */
+	struct tp_worker_stats stats;
+};
+
+/* worker.c */
+struct tp_worker *worker_create(const struct worker_config *config);
+void worker_destroy(struct tp_worker *worker);
+struct worker_region *worker_region_find(struct tp_worker *worker, uint32_t region_id);
+void worker_event_push(struct tp_worker *worker, const struct worker_event *event);
+void worker_fence_ask(struct tp_worker *worker, uint16_t node);
+
+static inline bool
+worker_lease_ok(const struct tp_worker *worker)
+{
+	/* Pairs with the release in membership_lease_set(). */
+	return worker->now < atomic_load_explicit(&worker->config.shared->lease_until_ns,
+		memory_order_acquire);
+}
+
+static inline uint8_t *
+worker_slot(const struct tp_worker *worker, uint32_t slot)
+{
+	RTE_ASSERT(slot < worker->config.slot_count);
+	return worker->config.slots + (size_t)slot * worker->config.slot_bytes;
+}
+
+static inline struct worker_message *
+worker_fifo_first(struct worker_fifo *fifo)
+{
+	return fifo->head == fifo->tail ? NULL : &fifo->items[fifo->tail & fifo->mask];
+}
+
+/* NULL: full. */
+static inline struct worker_message *
+worker_fifo_add(struct worker_fifo *fifo)
+{
+	if (fifo->head - fifo->tail > fifo->mask)
+		return NULL;
+	return &fifo->items[fifo->head++ & fifo->mask];
+}
+
+/* peer.c: what the endpoint says, and the peer commands */
+extern const struct tp_endpoint_ops worker_endpoint_ops;
+void worker_peer_set(struct tp_worker *worker, const struct worker_command *command);
+void worker_peer_remove(struct tp_worker *worker, uint16_t node);
+void worker_peer_fenced(struct tp_worker *worker, uint16_t node);
+void worker_home_reset(struct tp_worker *worker, uint16_t node);
+void worker_endpoint_change(struct tp_worker *worker, struct tp_endpoint *endpoint);
+uint32_t worker_peers_retry(struct tp_worker *worker);
+
+/* command.c */
+uint32_t worker_commands_run(struct tp_worker *worker);
+
+/* outbox.c */
+void worker_outbox_run(struct tp_worker *worker);
+void worker_outbox_action(struct tp_worker *worker, const struct tp_action *action);
+uint32_t worker_stash_retry(struct tp_worker *worker);
+bool worker_stash_is_empty(const struct tp_worker *worker);
+void worker_stash_drop(struct tp_worker *worker, uint16_t node, bool all);
+uint32_t worker_local_run(struct tp_worker *worker);
+
+/* guard.c */
+void worker_word_store(struct tp_worker *worker, const struct tp_action *action,
+	enum tp_access access);
+void worker_guard_wait_add(struct tp_worker *worker, const struct tp_action *action);
+void worker_guard_new_run(struct tp_worker *worker);
+uint32_t worker_guard_poll(struct tp_worker *worker);
+void worker_guard_reuse(struct tp_worker *worker, uint32_t client, uint32_t thread,
+	uint32_t guard);
+bool worker_guard_grant(struct tp_worker *worker, uint32_t client, uint32_t thread,
+	uint32_t guard, uint64_t key);
+bool worker_page_referenced(void *ctx, uint32_t region_id, uint32_t page_index);
+
+/* rings.c */
+uint32_t worker_rings_poll(struct tp_worker *worker);
+uint32_t worker_held_poll(struct tp_worker *worker);
+void worker_held_void(struct tp_worker *worker, enum tp_reason reason, int client);
+void worker_client_gone(struct tp_worker *worker, uint32_t client);
+void worker_complete(struct tp_worker *worker, const struct tp_action *action);
+
+#endif /* WORKER_PRIV_H */
