@@ -45,9 +45,11 @@ cluster_steer(void *ctx, uint8_t worker, struct tp_frame *frame)
 {
 	struct sim_node *node = ctx;
 
-	(void)worker;
 	node->steered++;
-	tp_frame_free(frame);
+	if (node->cluster->steer != NULL)
+		node->cluster->steer(node, worker, frame);
+	else
+		tp_frame_free(frame);
 }
 
 static const struct tp_endpoint_ops cluster_ops = {

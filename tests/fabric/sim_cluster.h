@@ -38,6 +38,7 @@ struct sim_node {
 };
 
 typedef void sim_message(struct sim_node *node, const struct tp_message *message);
+typedef void sim_steer(struct sim_node *node, uint8_t worker, struct tp_frame *frame);
 
 struct sim_cluster {
 	struct sim_net *net;
@@ -45,6 +46,7 @@ struct sim_cluster {
 	uint32_t node_count;
 	struct sim_node nodes[SIM_NODES_MAX];
 	sim_message *message;	/* NULL: counted, requests done at once */
+	sim_steer *steer;	/* NULL: counted and freed */
 	void *test;		/* the test's own */
 	uint64_t turns;
 };
@@ -73,6 +75,16 @@ void sim_cluster_step(struct sim_cluster *cluster, uint64_t limit);
 
 /** Run for a span of virtual time. */
 void sim_cluster_run(struct sim_cluster *cluster, uint64_t span_ns);
+
+/** Run until a condition holds; fails after a span of virtual time. */
+#define SIM_RUN_UNTIL(cluster, span_ns, condition) do {				\
+	uint64_t sim_end = (cluster)->now + (span_ns);				\
+	while (!(condition)) {							\
+		if ((cluster)->now >= sim_end)					\
+			fail_msg("not within %s: %s", #span_ns, #condition);	\
+		sim_cluster_step(cluster, sim_end);				\
+	}									\
+} while (0)
 
 /** Run until every node is up for every other; fails after a second. */
 void sim_cluster_connect(struct sim_cluster *cluster);

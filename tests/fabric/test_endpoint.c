@@ -65,11 +65,427 @@ test_endpoint_message_of_every_size_arrives_whole(void **state)
 	free(inbox);
 }
 
+
+/* Answers each request with as many bytes; the asker asks again until it has enough. */
+static void
+ping_pong_message(struct sim_node *node, const struct tp_message *message)
+{
+	uint8_t data[64];
+	struct sim_node *peer = &node->cluster->nodes[1 - node->index];
+
+	tp_message_copy(message, 0, data, sizeof(data));
+	if (message->class == TP_CLASS_REQUEST) {
+		assert_int_equal(sim_send(node, peer, TP_CLASS_RESPONSE, data, 64), 0);
+		tp_endpoint_request_done(node->ep, message->token);
+	} else {
+		assert_int_equal(sim_send(node, peer, TP_CLASS_REQUEST, data, 64), 0);
+	}
+}
+
+static void
+test_endpoint_ping_pong_costs_one_packet_each_way(void **state)
+{
+	uint8_t data[64] = { 1 };
+	struct sim_cluster c;
+	uint64_t frames[2];
+	uint32_t messages[2];
+	uint32_t i;
+
+	(void)state;
+	sim_cluster_init(&c, 2, 1, &calm, NULL, 1500);
+	c.message = ping_pong_message;
+	sim_cluster_connect(&c);
+	sim_cluster_run(&c, SIM_MS);
+	assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_REQUEST, data, 64), 0);
+	sim_cluster_run(&c, SIM_MS);
+	for (i = 0; i < 2; i++) {
+		frames[i] = SIM_COUNTER(&c.nodes[i], tx_frames);
+		messages[i] = c.nodes[i].messages;
+	}
+	sim_cluster_run(&c, 10 * SIM_MS);
+	for (i = 0; i < 2; i++) {
+		messages[i] = c.nodes[i].messages - messages[i];
+		frames[i] = SIM_COUNTER(&c.nodes[i], tx_frames) - frames[i];
+		assert_true(messages[i] >= 2000);
+		assert_in_range(frames[i], messages[i] - 1, messages[i] + 1);
+		assert_int_equal(SIM_COUNTER(&c.nodes[i], tx_retransmits), 0);
+	}
+	sim_cluster_fini(&c);
+}
+
+/* Keeps the tokens of requests. */
+struct deferred {
+	uint64_t tokens[64];
+	uint32_t count;
+	uint32_t responses;
+};
+
+static void
+deferring_message(struct sim_node *node, const struct tp_message *message)
+{
+	struct deferred *d = node->cluster->test;
+
+	if (message->class == TP_CLASS_REQUEST)
+		d->tokens[d->count++] = message->token;
+	else
+		d->responses++;
+}
+
+static void
+test_endpoint_request_without_credit_waits_until_one_is_done(void **state)
+{
+	struct tp_endpoint_config config = { .request_credits = 2 };
+	struct deferred d = { .count = 0 };
+	struct sim_cluster c;
+	uint32_t i;
+
+	(void)state;
+	sim_cluster_init(&c, 2, 1, &calm, &config, 1500);
+	c.test = &d;
+	c.message = deferring_message;
+	sim_cluster_connect(&c);
+	for (i = 0; i < 5; i++)
+		assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_REQUEST, "r", 1), 0);
+	sim_cluster_run(&c, 20 * SIM_MS);
+	assert_int_equal(d.count, 2);
+	/* A response does not wait behind them. */
+	assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_RESPONSE, "a", 1), 0);
+	sim_cluster_run(&c, SIM_MS);
+	assert_int_equal(d.responses, 1);
+
+	tp_endpoint_request_done(c.nodes[1].ep, d.tokens[0]);
+	sim_cluster_run(&c, SIM_MS);
+	assert_int_equal(d.count, 3);
+	/* A credit whose only carrier is lost is asked for again. */
+	sim_net_cut(c.net, 1, 0, true);
+	tp_endpoint_request_done(c.nodes[1].ep, d.tokens[1]);
+	sim_cluster_run(&c, 10 * SIM_MS);
+	sim_net_cut(c.net, 1, 0, false);
+	sim_cluster_run(&c, 80 * SIM_MS);
+	assert_int_equal(d.count, 4);
+	for (i = 2; i < 5; i++) {
+		tp_endpoint_request_done(c.nodes[1].ep, d.tokens[i]);
+		sim_cluster_run(&c, SIM_MS);
+	}
+	assert_int_equal(d.count, 5);
+	/* Done twice, or never given: ignored. */
+	tp_endpoint_request_done(c.nodes[1].ep, d.tokens[4]);
+	tp_endpoint_request_done(c.nodes[1].ep, 0);
+	tp_endpoint_request_done(c.nodes[1].ep, UINT64_MAX);
+	sim_cluster_run(&c, SIM_MS);
+	assert_int_equal(SIM_COUNTER(&c.nodes[0], drop_credit), 0);
+	assert_int_equal(c.nodes[0].downs + c.nodes[1].downs, 0);
+	sim_cluster_fini(&c);
+}
+
+static void
+test_endpoint_forward_credit_returns_on_delivery(void **state)
+{
+	struct tp_endpoint_config config = { .forward_credits = 1 };
+	struct deferred d = { .count = 0 };
+	struct sim_cluster c;
+	uint32_t i;
+
+	(void)state;
+	sim_cluster_init(&c, 2, 1, &calm, &config, 1500);
+	c.test = &d;
+	c.message = deferring_message;
+	sim_cluster_connect(&c);
+	for (i = 0; i < 20; i++)
+		assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_FORWARD, "f", 1), 0);
+	sim_cluster_run(&c, 20 * SIM_MS);
+	assert_int_equal(d.responses, 20);
+	sim_cluster_fini(&c);
+}
+
+static void
+test_endpoint_requests_never_take_the_last_frames(void **state)
+{
+	static uint8_t data[TP_WIRE_MESSAGE_MAX];
+	struct tp_endpoint_config config = { .tx_frames = TP_ENDPOINT_TX_FRAMES_MIN,
+		.session_queue_frames = 4096 };
+	struct sim_cluster c;
+	uint32_t tx;
+	uint32_t rx;
+
+	(void)state;
+	sim_cluster_init(&c, 2, 1, &calm, &config, 1500);
+	sim_cluster_connect(&c);
+	while (sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_REQUEST, data, 1000) == 0)
+		;
+	assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_REQUEST, data, 1), -ENOBUFS);
+	tp_endpoint_frames_held(c.nodes[0].ep, &tx, &rx);
+	assert_int_equal(tx, TP_WIRE_FRAGMENTS_MAX);
+	/* The largest forward and the largest response still fit. */
+	assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_FORWARD, data,
+		sizeof(data)), 0);
+	assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_FORWARD, data, 1), -ENOBUFS);
+	assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_RESPONSE, data,
+		sizeof(data)), 0);
+	assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_RESPONSE, data, 1),
+		-ENOBUFS);
+	sim_cluster_run(&c, 20 * SIM_MS);
+	assert_int_equal(c.nodes[1].messages, TP_WIRE_FRAGMENTS_MAX + 2);
+	sim_cluster_fini(&c);
+}
+
+static void
+test_endpoint_send_that_cannot_be_is_refused(void **state)
+{
+	static uint8_t data[TP_WIRE_MESSAGE_MAX + 1];
+	struct iovec huge[2] = { { data, 16 }, { data, SIZE_MAX - 8 } };
+	struct iovec one = { data, 1 };
+	struct sim_cluster c;
+	struct tp_endpoint *ep;
+
+	(void)state;
+	sim_cluster_init(&c, 2, 1, &calm, NULL, 1500);
+	ep = c.nodes[0].ep;
+	assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_REQUEST, data, 1), -ENOENT);
+	sim_node_peer(&c.nodes[0], &c.nodes[1], 0);
+	assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_REQUEST, data, 1), -EAGAIN);
+	sim_cluster_connect(&c);
+	assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_REQUEST, data,
+		sizeof(data)), -EMSGSIZE);
+	assert_int_equal(tp_endpoint_send(ep, 2, 0, TP_CLASS_REQUEST, TP_PRIORITY_NORMAL,
+		huge, 2), -EMSGSIZE);
+	assert_int_equal(tp_endpoint_send(ep, 2, 1, TP_CLASS_REQUEST, TP_PRIORITY_NORMAL,
+		&one, 1), -EINVAL);
+	assert_int_equal(tp_endpoint_send(ep, 2, 0, TP_CLASS_COUNT, TP_PRIORITY_NORMAL,
+		&one, 1), -EINVAL);
+	assert_int_equal(tp_endpoint_send(ep, 2, 0, TP_CLASS_REQUEST, TP_PRIORITY_COUNT,
+		&one, 1), -EINVAL);
+	sim_cluster_fini(&c);
+}
+
+static void
+test_endpoint_create_with_bad_config_fails(void **state)
+{
+	static const struct tp_endpoint_ops none = { .message = NULL };
+	struct tp_endpoint_config good;
+	struct tp_endpoint_config bad;
+	struct sim_cluster c;
+
+	(void)state;
+	sim_cluster_init(&c, 1, 1, &calm, NULL, 1500);
+	good = c.nodes[0].config;
+	assert_null(tp_endpoint_create(&good, &none, NULL));
+	assert_int_equal(rte_errno, EINVAL);
+#define BAD(field, value) do {							\
+	bad = good;								\
+	bad.field = (value);							\
+	rte_errno = 0;								\
+	assert_null(tp_endpoint_create(&bad, &(struct tp_endpoint_ops){		\
+		.message = (void (*)(void *, const struct tp_message *))1,	\
+		.peer_up = (void (*)(void *, uint16_t, uint32_t))1,		\
+		.peer_down = (void (*)(void *, uint16_t, uint32_t,		\
+			enum tp_peer_down_reason))1 }, NULL));			\
+	assert_int_equal(rte_errno, EINVAL);					\
+} while (0)
+	BAD(incarnation, 0);
+	BAD(link_count, 0);
+	BAD(link_count, TP_ENDPOINT_LINKS_MAX + 1);
+	BAD(links[0].link, NULL);
+	BAD(links[0].ip, 0);
+	BAD(worker, 1);
+	BAD(worker_count, TP_ENDPOINT_WORKERS_MAX + 1);
+	BAD(tx_frames, TP_ENDPOINT_TX_FRAMES_MIN - 1);
+	BAD(rx_frames, TP_ENDPOINT_RX_FRAMES_MIN - 1);
+	BAD(session_queue_frames, TP_WIRE_FRAGMENTS_MAX - 1);
+	BAD(session_max, 1);
+	BAD(request_credits, TP_WIRE_CREDITS_MAX + 1);
+	BAD(heartbeat_ns, 150 * SIM_MS);
+#undef BAD
+	sim_cluster_fini(&c);
+}
+
+/* Node 2 has a second worker, whose frames all come to the first. */
+struct steering {
+	struct tp_endpoint *second;
+	uint32_t delivered;
+	uint8_t byte;
+};
+
+static void
+steering_message(void *ctx, const struct tp_message *message)
+{
+	struct steering *st = ctx;
+
+	st->delivered++;
+	st->byte = *(const uint8_t *)tp_message_head(message, 1);
+}
+
+static void
+steering_up(void *ctx, uint16_t node, uint32_t incarnation)
+{
+}
+
+static void
+steering_down(void *ctx, uint16_t node, uint32_t incarnation, enum tp_peer_down_reason reason)
+{
+}
+
+static void
+steering_steer(struct sim_node *node, uint8_t worker, struct tp_frame *frame)
+{
+	struct steering *st = node->cluster->test;
+
+	assert_int_equal(worker, 1);
+	tp_endpoint_rx_frame(st->second, frame, node->cluster->now);
+}
+
+static void
+test_endpoint_frame_for_another_worker_is_steered_to_it(void **state)
+{
+	static const struct tp_endpoint_ops ops = { .message = steering_message,
+		.peer_up = steering_up, .peer_down = steering_down };
+	struct tp_endpoint_config config = { .worker_count = 2 };
+	struct iovec iov = { .iov_base = (uint8_t[]){ 77 }, .iov_len = 1 };
+	struct steering st = { .delivered = 0 };
+	struct tp_link *link;
+	struct sim_cluster c;
+	uint32_t i;
+	int ret = -1;
+
+	(void)state;
+	sim_cluster_init(&c, 2, 1, &calm, &config, 1500);
+	c.test = &st;
+	c.steer = steering_steer;
+	link = sim_net_link(c.net, 1500, 0);
+	memcpy(link->mac, c.nodes[1].link->mac, 6);
+	for (i = 0; i < 2; i++)
+		sim_net_cut(c.net, i, sim_link_port(link), true);
+	config = c.nodes[1].config;
+	config.worker = 1;
+	config.links[0].link = link;
+	st.second = tp_endpoint_create(&config, &ops, &st);
+	assert_non_null(st.second);
+	tp_endpoint_timer_poll(st.second, c.now);
+	assert_int_equal(tp_endpoint_peer_set(st.second, 1, 100, 0x0a000001,
+		c.nodes[0].link->mac, 0, 2), 0);
+	sim_cluster_connect(&c);
+	for (i = 0; i < 20000 && st.delivered == 0; i++) {
+		if (ret != 0)
+			ret = tp_endpoint_send(c.nodes[0].ep, 2, 1, TP_CLASS_REQUEST,
+				TP_PRIORITY_NORMAL, &iov, 1);
+		sim_cluster_step(&c, c.now + 1000);
+		tp_endpoint_timer_poll(st.second, c.now);
+		tp_endpoint_tx_flush(st.second, c.now);
+	}
+	assert_int_equal(st.delivered, 1);
+	assert_int_equal(st.byte, 77);
+	assert_int_equal(c.nodes[1].messages, 0);
+	assert_true(SIM_COUNTER(&c.nodes[1], steered) >= 2);
+	tp_endpoint_destroy(st.second);
+	sim_link_unplug(link);
+	sim_cluster_fini(&c);
+}
+
+struct order {
+	uint8_t first[8];
+	uint32_t count;
+};
+
+static void
+order_message(struct sim_node *node, const struct tp_message *message)
+{
+	struct order *order = node->cluster->test;
+
+	order->first[order->count++] = *(const uint8_t *)tp_message_head(message, 1);
+}
+
+static void
+test_endpoint_urgent_message_overtakes_queued_bulk(void **state)
+{
+	static uint8_t bulk[50000];
+	struct order order = { .count = 0 };
+	struct iovec iov = { .iov_base = bulk, .iov_len = sizeof(bulk) };
+	struct sim_cluster c;
+	uint32_t i;
+
+	(void)state;
+	sim_cluster_init(&c, 2, 1, &calm, NULL, 1500);
+	c.test = &order;
+	c.message = order_message;
+	sim_cluster_connect(&c);
+	for (i = 1; i <= 3; i++) {
+		bulk[0] = (uint8_t)i;
+		assert_int_equal(tp_endpoint_send(c.nodes[0].ep, 2, 0, TP_CLASS_RESPONSE,
+			TP_PRIORITY_BULK, &iov, 1), 0);
+	}
+	sim_cluster_step(&c, c.now + 1000);	/* the first has begun */
+	bulk[0] = 9;
+	iov.iov_len = 100;
+	assert_int_equal(tp_endpoint_send(c.nodes[0].ep, 2, 0, TP_CLASS_REQUEST,
+		TP_PRIORITY_URGENT, &iov, 1), 0);
+	sim_cluster_run(&c, 20 * SIM_MS);
+	assert_int_equal(order.count, 4);
+	assert_memory_equal(order.first, ((uint8_t[]){ 1, 9, 2, 3 }), 4);
+	sim_cluster_fini(&c);
+}
+
+static void
+test_endpoint_that_did_not_run_does_not_blame_its_peers(void **state)
+{
+	struct sim_cluster c;
+	uint32_t i;
+
+	(void)state;
+	sim_cluster_init(&c, 3, 1, &calm, NULL, 1500);
+	sim_cluster_connect(&c);
+	sim_cluster_run(&c, 1000 * SIM_MS);
+	for (i = 0; i < 3; i++)
+		assert_int_equal(SIM_COUNTER(&c.nodes[i], gaps), 0);
+	/* The whole machine stands still with requests under way, then goes on. */
+	for (i = 0; i < 3; i++)
+		assert_int_equal(sim_send(&c.nodes[i], &c.nodes[(i + 1) % 3], TP_CLASS_REQUEST,
+			"x", 1), 0);
+	sim_cluster_step(&c, c.now + 1000);
+	for (i = 0; i < 3; i++)
+		while (tp_endpoint_rx_poll(c.nodes[i].ep, c.now) != 0)
+			;
+	c.now += 700 * SIM_MS;
+	for (i = 0; i < 3; i++)
+		tp_endpoint_timer_poll(c.nodes[i].ep, c.now);
+	sim_cluster_run(&c, 1000 * SIM_MS);
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(SIM_COUNTER(&c.nodes[i], gaps), 1);
+		assert_int_equal(c.nodes[i].downs, 0);
+		assert_int_equal(c.nodes[i].messages, 1);
+	}
+	sim_cluster_fini(&c);
+}
+
+static void
+test_endpoint_counters_have_names_and_help(void **state)
+{
+	unsigned int k;
+
+	(void)state;
+	for (k = 0; k < TP_ENDPOINT_COUNTER_COUNT; k++) {
+		assert_non_null(tp_endpoint_counter_name(k));
+		assert_non_null(tp_endpoint_counter_help(k));
+	}
+	assert_null(tp_endpoint_counter_name(k));
+	assert_null(tp_endpoint_counter_help(k));
+	assert_string_equal(tp_endpoint_counter_name(TP_ENDPOINT_COUNTER_drop_crc), "drop_crc");
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_endpoint_message_of_every_size_arrives_whole),
+		cmocka_unit_test(test_endpoint_ping_pong_costs_one_packet_each_way),
+		cmocka_unit_test(test_endpoint_request_without_credit_waits_until_one_is_done),
+		cmocka_unit_test(test_endpoint_forward_credit_returns_on_delivery),
+		cmocka_unit_test(test_endpoint_requests_never_take_the_last_frames),
+		cmocka_unit_test(test_endpoint_send_that_cannot_be_is_refused),
+		cmocka_unit_test(test_endpoint_create_with_bad_config_fails),
+		cmocka_unit_test(test_endpoint_frame_for_another_worker_is_steered_to_it),
+		cmocka_unit_test(test_endpoint_urgent_message_overtakes_queued_bulk),
+		cmocka_unit_test(test_endpoint_that_did_not_run_does_not_blame_its_peers),
+		cmocka_unit_test(test_endpoint_counters_have_names_and_help),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
