@@ -15,6 +15,8 @@
 
 #include <cmocka.h>
 
+#include <errno.h>
+
 #include <rte_common.h>
 
 #include "fake_node.h"
