@@ -33,17 +33,31 @@ packages_missing()
 	done
 }
 
+# Someone who watches sees apt at work; a log gets its output only on failure.
 apt_get()
 {
-	as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -q \
-		-o DPkg::Lock::Timeout=300 "$@" </dev/null
+	local log status=0
+
+	set -- as_root env DEBIAN_FRONTEND=noninteractive apt-get -y -q \
+		-o DPkg::Lock::Timeout=300 "$@"
+	if [ -t 1 ]; then
+		"$@" </dev/null
+		return
+	fi
+	log=$(mktemp)
+	"$@" </dev/null >"$log" 2>&1 || status=$?
+	[ "$status" -eq 0 ] || tail -n 40 "$log"
+	rm -f "$log"
+	return "$status"
 }
 
 # Package lists may be absent (a bare image) or older than the mirror: the
 # first try uses what is there, the second refreshes the lists.
 packages_install()
 {
-	apt_get install --no-install-recommends "$@" && return
+	if [ -n "$(find /var/lib/apt/lists -name '*_Packages*' -print -quit 2>/dev/null)" ]; then
+		apt_get install --no-install-recommends "$@" && return
+	fi
 	say "refreshing the package lists"
 	apt_get update
 	apt_get install --no-install-recommends "$@"
