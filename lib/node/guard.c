@@ -177,6 +177,18 @@ guard_wait_run(struct tp_worker *worker, uint32_t index)
 	uint32_t holders = guard_count(worker, key, 0, false);
 
 	if (holders != 0) {
+		/*
+		 * The time of the turn that stored the word does not count: it was
+		 * taken before the store, and a worker that was stopped in between
+		 * would break guards that have only just been set.
+		 */
+		if (!wait.timed) {
+			if (worker->now != wait.since) {
+				worker->waits[index].since = worker->now;
+				worker->waits[index].timed = true;
+			}
+			return false;
+		}
 		if (worker->now - wait.since < worker->config.guard_lease_ns)
 			return false;
 		if (!guard_break(worker, wait, key, holders))

@@ -87,6 +87,7 @@ struct worker_peer {
 struct worker_wait {
 	uint32_t region_id;
 	uint32_t page_index;
+	bool timed;			/* since is from a turn after the word was stored */
 	uint64_t since;
 };
 
