@@ -275,7 +275,8 @@ bench_pool_loan_rate(struct bench *bench)
 	if (ret == 0)
 		ret = pools_make(&pools, bench);
 	if (ret == 0)
-		ret = pools_compare(bench, &pools, "pool_loan_rate_1", alone, RTE_DIM(alone), false);
+		ret = pools_compare(bench, &pools, "pool_loan_rate_1", alone, RTE_DIM(alone),
+				    false);
 	/* Forked now that both pools exist: it shares their memory. */
 	if (ret == 0)
 		ret = bench_peer_start(&pools.peer, bench, pool_peer, &pools);

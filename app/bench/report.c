@@ -43,7 +43,8 @@ row_print_json(struct bench *bench, const struct bench_row *row)
 	fprintf(out, "\"unit\":\"%s\",", row->unit);
 	quantiles_print_json(out, row->samples, row->scale);
 	if (row->baseline != NULL)
-		fprintf(out, ",\"baseline\":{\"name\":\"%s\",\"p50\":%.1f,\"p99\":%.1f},\"ratio\":%.3f",
+		fprintf(out, ",\"baseline\":{\"name\":\"%s\",\"p50\":%.1f,\"p99\":%.1f},"
+			"\"ratio\":%.3f",
 			row->baseline_name,
 			(double)bench_samples_quantile(row->baseline, 0.5) * row->baseline_scale,
 			(double)bench_samples_quantile(row->baseline, 0.99) * row->baseline_scale,
@@ -57,8 +58,8 @@ row_print_text(struct bench *bench, const struct bench_row *row)
 	FILE *out = bench->out;
 
 	if (bench->rows == 0)
-		fprintf(out, "%-28s %-9s %-6s %8s %9s %9s %9s %9s %9s\n", "name", "pmd", "unit", "n",
-			"min", "p50", "p99", "p999", "max");
+		fprintf(out, "%-28s %-9s %-6s %8s %9s %9s %9s %9s %9s\n", "name", "pmd", "unit",
+			"n", "min", "p50", "p99", "p999", "max");
 	fprintf(out, "%-28s %-9s %-6s %8zu %9.1f %9.1f %9.1f %9.1f %9.1f", row->name,
 		row->pmd != NULL ? row->pmd : "-", row->unit, row->samples->count,
 		(double)bench_samples_quantile(row->samples, 0.0) * row->scale,
@@ -86,9 +87,9 @@ void
 bench_report_value(struct bench *bench, const char *name, const char *unit, double value)
 {
 	if (bench->json) {
-		fprintf(bench->out, "{\"name\":\"%s\",\"unit\":\"%s\",\"n\":1,\"min\":%.3f,\"p50\":%.3f,"
-			"\"p99\":%.3f,\"p999\":%.3f,\"max\":%.3f", name, unit, value, value, value,
-			value, value);
+		fprintf(bench->out, "{\"name\":\"%s\",\"unit\":\"%s\",\"n\":1,\"min\":%.3f,"
+			"\"p50\":%.3f,\"p99\":%.3f,\"p999\":%.3f,\"max\":%.3f", name, unit, value,
+			value, value, value, value);
 		machine_print_json(bench);
 	} else {
 		fprintf(bench->out, "%-28s %.3f %s\n", name, value, unit);
