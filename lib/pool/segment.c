@@ -156,7 +156,8 @@ segment_huge_open(struct tp_segment *segment, const struct tp_segment_config *co
 	/* The caller's own mistakes would fail the same way without huge pages. */
 	if (ret == 0 || ret == -EINVAL || ret == -EEXIST || ret == -EMFILE || ret == -ENFILE)
 		return ret;
-	TP_POOL_LOG(WARNING, "segment %s: %zu MiB do not fit the free huge pages (%s), using 4 KiB pages",
+	TP_POOL_LOG(WARNING,
+		    "segment %s: %zu MiB do not fit the free huge pages (%s), using 4 KiB pages",
 		    config->name != NULL ? config->name : "telepage",
 		    segment_round(config->bytes, TP_SEGMENT_HUGE) >> 20, strerror(-ret));
 	/* The size stays that of whole huge pages: the caller may rely on it. */

