@@ -13,7 +13,7 @@
 #include "step.h"
 #include "tp_types.h"
 
-enum access_kind { ACCESS_LOAD, ACCESS_STORE, ACCESS_EXCHANGE, ACCESS_ADD, ACCESS_FENCE,
+enum access_kind { ACCESS_LOAD, ACCESS_STORE, ACCESS_EXCHANGE, ACCESS_ADD, ACCESS_OR, ACCESS_FENCE,
 	ACCESS_REMOTE, ACCESS_AGAIN, ACCESS_END };
 
 struct access {
@@ -92,6 +92,12 @@ uint64_t
 step_add(unsigned int var, uint64_t operand)
 {
 	return run_access(ACCESS_ADD, var, operand);
+}
+
+uint64_t
+step_or(unsigned int var, uint64_t operand)
+{
+	return run_access(ACCESS_OR, var, operand);
 }
 
 void
@@ -208,6 +214,7 @@ access_enabled(const struct step_model *model, const struct actor_state *a,
 	case ACCESS_FENCE:
 	case ACCESS_EXCHANGE:
 	case ACCESS_ADD:
+	case ACCESS_OR:
 		return a->buffered == 0;
 	case ACCESS_STORE:
 		return model->sequential || a->buffered < STEP_BUFFER;
@@ -240,6 +247,9 @@ access_make(const struct step_model *model, struct state *s, unsigned int actor,
 		return old;
 	case ACCESS_ADD:
 		s->memory[access->var] = old + access->value;
+		return old;
+	case ACCESS_OR:
+		s->memory[access->var] = old | access->value;
 		return old;
 	default:
 		return 0;

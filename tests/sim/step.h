@@ -4,7 +4,7 @@
  * Every interleaving of a few actors on a machine with store buffers (x86-TSO).
  *
  * An actor is a C function that touches shared memory only through step_load(),
- * step_store(), step_exchange(), step_add() and step_fence(). The explorer learns
+ * step_store(), step_exchange(), step_add(), step_or() and step_fence(). The explorer learns
  * what an actor does next by running it from the start with the values it has
  * read so far and leaving it at its first new access; what an actor knows is
  * therefore exactly the list of values it read. Between any two accesses any
@@ -53,6 +53,7 @@ uint64_t step_load(unsigned int var);
 void step_store(unsigned int var, uint64_t value);
 uint64_t step_exchange(unsigned int var, uint64_t value);
 uint64_t step_add(unsigned int var, uint64_t operand);
+uint64_t step_or(unsigned int var, uint64_t operand);
 void step_fence(void);
 /* A store that needs no turn of this actor's buffer: another machine made it. */
 void step_remote_store(unsigned int var, uint64_t value);

@@ -1,0 +1,489 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Messages between nodes as sessions promise them (design rule 8): each arrives
+ * once and in no order while the session of its pair lasts; when it breaks, what
+ * is under way is gone, and both sides hear PEER_DOWN, later PEER_UP. Membership
+ * is what the control plane would do: a node asked to be fenced stops serving
+ * hits at some time, learns of it later, and only then do others hear PEER_FENCED.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "core.h"
+
+static const uint8_t msg_class_is_request[TP_MSG_COUNT] = {
+#define CLASS_REQUEST 1
+#define CLASS_FORWARD 0
+#define CLASS_RESPONSE 0
+#define AS_REQUEST(name, id, cls, payload) [TP_MSG_##name] = CLASS_##cls,
+	TP_COHERENCE_MSG_LIST(AS_REQUEST)
+#undef AS_REQUEST
+};
+
+static uint64_t
+travel_ns(struct core *core, uint32_t a, uint32_t b)
+{
+	uint64_t ns = sim_rng_between(&core->rng, 3 * SIM_US, 40 * SIM_US);
+
+	if (sim_rng_chance(&core->rng, 40))
+		ns += sim_rng_between(&core->rng, 0, 2 * SIM_MS);	/* lost once, sent again */
+	if (core->now < core->slow_until[a][b])
+		ns += sim_rng_between(&core->rng, 0, 25 * SIM_MS);
+	return ns;
+}
+
+static void
+send_local(struct core *core, uint32_t n, uint32_t w, const struct core_message *m)
+{
+	struct core_worker *worker = &core->nodes[n].workers[w];
+
+	if (worker->local_head - worker->local_tail == CORE_LOCAL)
+		core_fail(core, "node %u: local queue overflow", n + 1);
+	worker->local[worker->local_head++ % CORE_LOCAL] = *m;
+	if (!worker->local_scheduled) {
+		worker->local_scheduled = true;
+		core_event_add(core, sim_rng_below(&core->rng, 1500), EVENT_LOCAL, n, w, NULL);
+	}
+}
+
+void
+core_send(struct core *core, uint32_t n, uint32_t w, const struct tp_action *action)
+{
+	struct core_message m = { .msg = action->msg, .from = n, .from_worker = w };
+	uint32_t to = action->node - 1u;
+	struct core_message *copy;
+
+	core_trace(core, "send", n << 16 | to << 8 | action->msg.type, action->msg.page_index,
+		   action->msg.sequence);
+	if (action->slot != TP_SLOT_ABSENT) {
+		if (action->slot >= core->nodes[n].slot_count)
+			core_fail(core, "node %u sends slot %u", n + 1, action->slot);
+		m.content = core->nodes[n].slots[action->slot];
+		m.payload_bytes = 4096;
+	}
+	if (to == n) {
+		if (action->worker != w)
+			core_fail(core, "node %u: message to itself changes worker", n + 1);
+		send_local(core, n, w, &m);
+		return;
+	}
+	if (to >= core->node_count)
+		core_fail(core, "node %u sends to node %u", n + 1, to + 1);
+	if (!core->nodes[n].peer_up[to] || !core->link_up[n][to] || core->nodes[n].left)
+		return;		/* -EHOSTDOWN */
+	m.session = core->session[n][to];
+	copy = malloc(sizeof(*copy));
+	if (copy == NULL)
+		abort();
+	*copy = m;
+	core_event_add(core, travel_ns(core, n, to), EVENT_MESSAGE, to, action->worker, copy);
+}
+
+void
+core_token_done(struct core *core, uint32_t n, uint32_t w, uint64_t token)
+{
+	struct core_worker *worker = &core->nodes[n].workers[w];
+	uint32_t i;
+
+	if (token == UINT64_MAX)
+		return;
+	for (i = 0; i < worker->token_count; i++) {
+		if (worker->tokens[i] == token) {
+			worker->tokens[i] = worker->tokens[--worker->token_count];
+			return;
+		}
+	}
+	core_fail(core, "node %u: credit given back twice", n + 1);
+}
+
+static void
+hand_in(struct core *core, uint32_t n, uint32_t w, const struct core_message *m, uint64_t token)
+{
+	struct core_worker *worker = &core->nodes[n].workers[w];
+
+	worker->incoming = m->payload_bytes == 0 ? NULL : &m->content;
+	tp_coherence_message(worker->engine, (uint16_t)(m->from + 1), (uint16_t)m->from_worker,
+		&m->msg, m->payload_bytes, token, core->now, &worker->outbox);
+	core_run(core, n, w);
+}
+
+void
+core_receive(struct core *core, uint32_t n, const struct queue_event *event)
+{
+	struct core_message *m = event->data;
+	struct core_node *node = &core->nodes[n];
+	uint32_t w = (uint32_t)event->a;
+	uint64_t token = 0;
+
+	if (w >= node->worker_count)
+		core_fail(core, "node %u: message for worker %u", n + 1, w);
+	if (m->session != core->session[m->from][n] || node->left)
+		return;		/* of a past epoch */
+	if (!node->peer_up[m->from]) {
+		/* The session speaks first to say so. */
+		node->peer_up[m->from] = true;
+		for (w = 0; w < node->worker_count; w++) {
+			tp_coherence_peer_up(node->workers[w].engine, (uint16_t)(m->from + 1),
+				(uint16_t)core->nodes[m->from].worker_count, core->now,
+				&node->workers[w].outbox);
+			core_run(core, n, w);
+		}
+		w = (uint32_t)event->a;
+	}
+	if (m->msg.type < TP_MSG_COUNT && msg_class_is_request[m->msg.type]) {
+		struct core_worker *worker = &node->workers[w];
+
+		if (worker->token_count == CORE_TOKENS)
+			core_fail(core, "node %u: %u requests open", n + 1, CORE_TOKENS);
+		token = ++core->token;
+		worker->tokens[worker->token_count++] = token;
+	}
+	core_trace(core, "message", n << 16 | m->from << 8 | m->msg.type, m->msg.page_index,
+		   m->msg.txn);
+	hand_in(core, n, w, m, token);
+}
+
+void
+core_local(struct core *core, uint32_t n, uint32_t w)
+{
+	struct core_worker *worker = &core->nodes[n].workers[w];
+	struct core_message m;
+
+	worker->local_scheduled = false;
+	if (worker->local_head == worker->local_tail)
+		return;
+	m = worker->local[worker->local_tail++ % CORE_LOCAL];
+	core_trace(core, "local", n << 8 | m.msg.type, m.msg.page_index, m.msg.txn);
+	if (worker->local_head != worker->local_tail) {
+		worker->local_scheduled = true;
+		core_event_add(core, sim_rng_below(&core->rng, 1500), EVENT_LOCAL, n, w, NULL);
+	}
+	hand_in(core, n, w, &m, UINT64_MAX);
+}
+
+/* The session of a pair is gone. up_after: when both answer again; CORE_NONE: by rejoin. */
+void
+core_session_break(struct core *core, uint32_t a, uint32_t b, uint64_t up_after)
+{
+	uint32_t session = ++core->session[a][b];
+
+	core->session[b][a] = session;
+	core->link_up[a][b] = false;
+	core->link_up[b][a] = false;
+	core_event_add(core, sim_rng_between(&core->rng, 0, 5 * SIM_MS), EVENT_PEER_DOWN, a, b,
+		NULL);
+	core_event_add(core, sim_rng_between(&core->rng, 0, 5 * SIM_MS), EVENT_PEER_DOWN, b, a,
+		NULL);
+	if (up_after != CORE_NONE)
+		core_event_add(core, 6 * SIM_MS + up_after, EVENT_LINK_UP, a,
+			(uint64_t)session << 8 | b, NULL);
+}
+
+static bool
+is_member(const struct core_node *node)
+{
+	return node->alive && !node->left && !node->lapsed;
+}
+
+static void
+link_up(struct core *core, uint32_t a, uint32_t b)
+{
+	/* Nobody hears a new epoch of a node before it has dealt with the old one. */
+	if (core->link_up[a][b] || !is_member(&core->nodes[a]) || !is_member(&core->nodes[b]) ||
+	    core->must_hear[a][b] || core->must_hear[b][a])
+		return;
+	core->session[a][b]++;
+	core->session[b][a] = core->session[a][b];
+	core->link_up[a][b] = true;
+	core->link_up[b][a] = true;
+	core_event_add(core, sim_rng_below(&core->rng, 200000), EVENT_PEER_UP, a, b, NULL);
+	core_event_add(core, sim_rng_below(&core->rng, 200000), EVENT_PEER_UP, b, a, NULL);
+}
+
+/* Pages whose only copy may be on a node that is to lose its copies. */
+void
+core_lost_mark(struct core *core, uint32_t n, bool crashed)
+{
+	struct core_node *node = &core->nodes[n];
+	uint32_t page;
+
+	for (page = 0; node->generation != CORE_NONE && page < core->workload.pages; page++) {
+		struct tp_coherence_page_info info;
+		uint32_t w = core_worker_of(core, node, page);
+
+		tp_coherence_page_info_get(node->workers[w].engine, CORE_REGION, page, &info);
+		/* Anything but a plain I or S may be, or be about to become, the only copy. */
+		if ((crashed && tp_region_home(&node->region, page) == n + 1) ||
+		    (strcmp(info.cache_state, "I") != 0 && strcmp(info.cache_state, "S") != 0 &&
+		     strcmp(info.cache_state, "IS") != 0 && strcmp(info.cache_state, "") != 0))
+			core->may_be_lost[node->generation][page] = true;
+	}
+}
+
+void
+core_fence(struct core *core, uint32_t by, uint32_t n)
+{
+	struct core_node *node = &core->nodes[n];
+
+	if (n >= core->node_count || core->nodes[by].left || node->left || node->fence_asked)
+		return;
+	core_trace(core, "fence", by, n, 0);
+	node->fence_asked = true;
+	core->result->fences++;
+	core_event_add(core, sim_rng_between(&core->rng, 0, CORE_LEASE), EVENT_LAPSE, n,
+		node->boot, NULL);
+}
+
+static void
+lapse(struct core *core, uint32_t n)
+{
+	struct core_node *node = &core->nodes[n];
+	uint64_t margin = sim_rng_between(&core->rng, SIM_MS, 20 * SIM_MS);
+	uint32_t m;
+
+	node->lease_until = core->now;
+	node->lapsed = true;
+	if (node->alive) {
+		core_lost_mark(core, n, false);
+		core_event_add(core, sim_rng_below(&core->rng, 30000000), EVENT_SELF_FENCED, n,
+			node->boot, NULL);
+	}
+	for (m = 0; m < core->node_count; m++) {
+		if (m == n || !core->nodes[m].alive)
+			continue;
+		core->must_hear[m][n] = true;
+		core_event_add(core, margin + sim_rng_below(&core->rng, 10000000),
+			EVENT_PEER_FENCED, m, (uint64_t)node->boot << 8 | n, NULL);
+	}
+}
+
+static void
+self_fenced(struct core *core, uint32_t n)
+{
+	struct core_node *node = &core->nodes[n];
+	uint32_t m, w;
+
+	core_lost_mark(core, n, false);
+	node->left = true;
+	for (m = 0; m < core->node_count; m++) {
+		if (m != n && core->link_up[n][m])
+			core_session_break(core, n, m, CORE_NONE);
+	}
+	for (w = 0; w < node->worker_count; w++) {
+		tp_coherence_self_fenced(node->workers[w].engine, core->now,
+			&node->workers[w].outbox);
+		core_run(core, n, w);
+	}
+	core_event_add(core, sim_rng_between(&core->rng, 40 * SIM_MS, 90 * SIM_MS),
+		EVENT_REJOIN_CHECK, n, node->boot, NULL);
+}
+
+/* Join again once nothing of the old epoch is left: every page homed elsewhere is I. */
+static bool
+rejoin_is_possible(struct core *core, uint32_t n)
+{
+	struct core_node *node = &core->nodes[n];
+	uint32_t page;
+
+	for (page = 0; node->generation != CORE_NONE && page < core->workload.pages; page++) {
+		struct tp_coherence_page_info info;
+
+		if (tp_region_home(&node->region, page) == n + 1)
+			continue;
+		tp_coherence_page_info_get(node->workers[core_worker_of(core, node, page)].engine,
+			CORE_REGION, page, &info);
+		if (strcmp(info.cache_state, "I") != 0 && strcmp(info.cache_state, "") != 0)
+			return false;
+	}
+	return true;
+}
+
+static void
+rejoin(struct core *core, uint32_t n)
+{
+	struct core_node *node = &core->nodes[n];
+	uint32_t m;
+
+	node->left = false;
+	node->lapsed = false;
+	node->fence_asked = false;
+	node->epoch++;
+	node->lease_until = UINT64_MAX;
+	for (m = 0; m < core->node_count; m++) {
+		if (m != n)
+			link_up(core, n, m);
+	}
+}
+
+static void
+tell_workers(struct core *core, uint32_t n, uint32_t peer, uint32_t kind)
+{
+	struct core_node *node = &core->nodes[n];
+	uint16_t id = (uint16_t)(peer + 1);
+	uint32_t w;
+
+	for (w = 0; w < node->worker_count; w++) {
+		struct core_worker *worker = &node->workers[w];
+
+		if (kind == EVENT_PEER_DOWN)
+			tp_coherence_peer_down(worker->engine, id, core->now, &worker->outbox);
+		else if (kind == EVENT_PEER_UP)
+			tp_coherence_peer_up(worker->engine, id,
+				(uint16_t)core->nodes[peer].worker_count, core->now,
+				&worker->outbox);
+		else if (kind == EVENT_PEER_FENCED)
+			tp_coherence_peer_fenced(worker->engine, id, core->now, &worker->outbox);
+		else
+			tp_coherence_home_reset(worker->engine, id, core->now, &worker->outbox);
+		core_run(core, n, w);
+	}
+}
+
+static void
+peer_fenced(struct core *core, uint32_t n, uint32_t peer)
+{
+	struct core_node *node = &core->nodes[n];
+
+	if (core->nodes[peer].alive)
+		core_lost_mark(core, peer, false);
+	/* Its old incarnation is not listened to from now on. */
+	core->session[n][peer]++;
+	core->session[peer][n] = core->session[n][peer];
+	core->link_up[n][peer] = false;
+	core->link_up[peer][n] = false;
+	if (node->peer_up[peer]) {
+		node->peer_up[peer] = false;
+		tell_workers(core, n, peer, EVENT_PEER_DOWN);
+	}
+	if (core->nodes[peer].alive && core->nodes[peer].peer_up[n])
+		core_event_add(core, sim_rng_below(&core->rng, 100000), EVENT_PEER_DOWN, peer, n,
+			NULL);
+	tell_workers(core, n, peer, EVENT_PEER_FENCED);
+}
+
+/* A node has dealt with the old epoch of a peer: it may hear the new one. */
+static void
+heard(struct core *core, uint32_t n, uint32_t peer)
+{
+	core->must_hear[n][peer] = false;
+	core_event_add(core, sim_rng_below(&core->rng, 2000000), EVENT_LINK_UP, n,
+		(uint64_t)core->session[n][peer] << 8 | peer, NULL);
+}
+
+void
+core_crash(struct core *core, uint32_t n)
+{
+	struct core_node *node = &core->nodes[n];
+	uint32_t m, c;
+
+	if (!node->alive)
+		return;
+	core_trace(core, "crash", n, 0, 0);
+	core->result->crashes++;
+	core_lost_mark(core, n, true);
+	for (c = 0; c < core->clients_per_node; c++)
+		core_client_stop(core, n, c);
+	core_node_free(core, n);
+	node->alive = false;
+	node->boot++;
+	for (m = 0; m < core->node_count; m++) {
+		core->must_hear[n][m] = false;
+		node->peer_up[m] = false;
+		if (m == n)
+			continue;
+		core->session[n][m]++;
+		core->session[m][n] = core->session[n][m];
+		core->link_up[n][m] = false;
+		core->link_up[m][n] = false;
+		core_event_add(core, sim_rng_below(&core->rng, 150000000), EVENT_PEER_DOWN, m, n,
+			NULL);
+	}
+	if (node->fence_asked && !node->lapsed)
+		core_event_add(core, sim_rng_below(&core->rng, CORE_LEASE), EVENT_LAPSE, n,
+			node->boot, NULL);
+	core_event_add(core, sim_rng_between(&core->rng, 5 * SIM_MS, 300 * SIM_MS), EVENT_RETURN,
+		n, node->boot, NULL);
+}
+
+static void
+return_node(struct core *core, uint32_t n)
+{
+	struct core_node *node = &core->nodes[n];
+	uint32_t m;
+
+	node->boot++;
+	node->epoch++;
+	core_node_boot(core, n, true);
+	for (m = 0; m < core->node_count; m++) {
+		if (m == n)
+			continue;
+		core->must_hear[m][n] = core->nodes[m].alive;
+		core_event_add(core, sim_rng_below(&core->rng, 10000000), EVENT_HOME_RESET, m,
+			(uint64_t)node->boot << 8 | n, NULL);
+	}
+}
+
+void
+core_member_event(struct core *core, const struct queue_event *event)
+{
+	uint32_t n = event->node, a = (uint32_t)event->a, peer = a & 0xff;
+	struct core_node *node = &core->nodes[n];
+
+	core_trace(core, "member", event->kind, n, event->a);
+	switch (event->kind) {
+	case EVENT_PEER_DOWN:
+		if (node->alive && node->peer_up[a] && !core->link_up[n][a]) {
+			node->peer_up[a] = false;
+			tell_workers(core, n, a, EVENT_PEER_DOWN);
+		}
+		break;
+	case EVENT_PEER_UP:
+		if (is_member(node) && !node->peer_up[a] && core->link_up[n][a]) {
+			node->peer_up[a] = true;
+			tell_workers(core, n, a, EVENT_PEER_UP);
+		}
+		break;
+	case EVENT_LINK_UP:
+		if (core->session[n][peer] == event->a >> 8)
+			link_up(core, n, peer);
+		break;
+	case EVENT_LAPSE:
+		if (node->boot == event->a)
+			lapse(core, n);
+		break;
+	case EVENT_SELF_FENCED:
+		if (node->boot == event->a && node->alive)
+			self_fenced(core, n);
+		break;
+	case EVENT_PEER_FENCED:
+		if (node->alive && core->nodes[peer].boot == event->a >> 8) {
+			peer_fenced(core, n, peer);
+			heard(core, n, peer);
+		}
+		break;
+	case EVENT_REJOIN_CHECK:
+		if (node->boot != event->a || !node->alive)
+			break;
+		if (rejoin_is_possible(core, n))
+			rejoin(core, n);
+		else
+			core_event_add(core, SIM_MS, EVENT_REJOIN_CHECK, n, node->boot, NULL);
+		break;
+	case EVENT_HOME_RESET:
+		if (core->nodes[peer].boot != event->a >> 8)
+			break;
+		if (node->alive) {
+			peer_fenced(core, n, peer);
+			tell_workers(core, n, peer, EVENT_HOME_RESET);
+		}
+		heard(core, n, peer);
+		break;
+	case EVENT_RETURN:
+		if (node->boot == event->a)
+			return_node(core, n);
+		break;
+	default:
+		core_fail(core, "member event %u", event->kind);
+	}
+}
