@@ -18,11 +18,11 @@
 
 /* One row per benchmark; rows of one subject stand together. */
 static const struct bench_case cases[] = {
-	{ "raw_rtt", "round trip of two bare DPDK processes, 64 B to 64 B and to 4200 B", true,
+	{ "raw_rtt", "round trip of two bare DPDK processes, 64 B to 64 and 4200 B", true,
 	  bench_raw_rtt },
 	{ "pool_loan_rate", "loan and return of a slot against rte_mempool, alone and contended",
 	  false, bench_pool_loan_rate },
-	{ "directory_bytes_per_page", "memory of a directory of 1,000,000 pages, few to all sharers",
+	{ "directory_bytes_per_page", "memory of a directory of 1,000,000 pages, one to all nodes share",
 	  false, bench_directory_bytes },
 };
 
