@@ -135,7 +135,7 @@ access_grant_held(struct tp_thread *thread, const struct tp_client_region *regio
 {
 	uint64_t now;
 
-	rte_atomic_thread_fence(__ATOMIC_SEQ_CST);
+	client_fence_full();
 	now = client_now(region->virtual_tsc);
 	if (unlikely(now > completion->guard_until_tsc)) {
 		thread->stats.guards_broken++;
@@ -244,7 +244,7 @@ tp_unpin(struct tp_thread *thread, struct tp_pin *pin)
 	if (region == NULL)
 		return tp_result_void(TP_INVALID);
 	/* What was written through the pin is visible before the checks. */
-	rte_atomic_thread_fence(__ATOMIC_SEQ_CST);
+	client_fence_full();
 	word = atomic_load_explicit(&region->words[pin->page_index], memory_order_relaxed);
 	now = client_now(region->virtual_tsc);
 	if (!tp_abi_lease_ok(region->node, now)) {

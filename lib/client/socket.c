@@ -147,7 +147,8 @@ client_socket_control(void *ctx, const struct tp_control_request *request,
 		socket_close_fds(received, count);
 		return -EPROTO;
 	}
-	memcpy(fds, received, count * sizeof(*fds));
+	if (count != 0)
+		memcpy(fds, received, count * sizeof(*fds));
 	return 0;
 }
 
