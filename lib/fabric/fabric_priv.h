@@ -42,6 +42,7 @@
 #define FABRIC_SACKS_LOST 3u		/* later packets sacked before one counts as lost */
 #define FABRIC_RTO_FIRST_NS 5000000u	/* before the first sample */
 #define FABRIC_HELLO_FIRST_NS 2000000u	/* then doubled up to the heartbeat */
+#define FABRIC_HELLO_DOUBT_NS 16000000u	/* interval at which the address is in doubt */
 #define FABRIC_ARP_NS 10000000u
 #define FABRIC_RTO_ARP 3u		/* timeouts in a row before the address is in doubt */
 

@@ -375,6 +375,8 @@ fabric_session_timer(struct tp_endpoint *ep, struct fabric_session *s)
 		s->hello_at = FABRIC_NEVER;
 		s->hello_now = true;
 		fabric_session_ready(ep, s);
+		if (s->hello_ns >= FABRIC_HELLO_DOUBT_NS)
+			fabric_peer_mac_doubt(ep, peer);
 	}
 	if (now >= s->ack_at) {
 		s->ack_at = FABRIC_NEVER;

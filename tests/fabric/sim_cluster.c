@@ -155,26 +155,31 @@ void
 sim_cluster_step(struct sim_cluster *cluster, uint64_t limit)
 {
 	uint64_t next = limit;
-	uint64_t arrival;
 	uint32_t i;
 
 	sim_net_set_now(cluster->net, cluster->now);
 	for (i = 0; i < cluster->node_count; i++) {
 		struct sim_node *node = &cluster->nodes[i];
-		uint64_t timer;
 
 		if (node->ep == NULL || node->paused)
 			continue;
 		tp_endpoint_rx_poll(node->ep, cluster->now);
 		tp_endpoint_timer_poll(node->ep, cluster->now);
 		tp_endpoint_tx_flush(node->ep, cluster->now);
-		timer = tp_endpoint_next_timer(node->ep);
-		if (timer < next)
-			next = timer;
 	}
-	arrival = sim_net_next_arrival(cluster->net);
-	if (arrival < next)
-		next = arrival;
+	for (i = 0; i < cluster->node_count; i++) {
+		const struct sim_node *node = &cluster->nodes[i];
+		uint64_t event;
+
+		if (node->ep == NULL || node->paused)
+			continue;
+		event = tp_endpoint_next_timer(node->ep);
+		if (event < next)
+			next = event;
+		event = sim_link_next_arrival(node->link);
+		if (event < next)
+			next = event;
+	}
 	cluster->turns++;
 	/* Work that is due at once takes a little time, too. */
 	cluster->now = next > cluster->now ? next : cluster->now + 200;

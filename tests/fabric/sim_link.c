@@ -358,18 +358,11 @@ sim_net_set_now(struct sim_net *net, uint64_t now)
 }
 
 uint64_t
-sim_net_next_arrival(const struct sim_net *net)
+sim_link_next_arrival(const struct tp_link *link)
 {
-	uint64_t next = UINT64_MAX;
-	uint32_t i;
+	const struct sim_port *port = (const struct sim_port *)link;
 
-	for (i = 0; i < net->port_count; i++) {
-		const struct sim_port *port = net->ports[i];
-
-		if (port != NULL && port->arrival_count > 0 && port->arrivals[0].when < next)
-			next = port->arrivals[0].when;
-	}
-	return next;
+	return port->arrival_count > 0 ? port->arrivals[0].when : UINT64_MAX;
 }
 
 struct tp_link *

@@ -37,8 +37,8 @@ struct sim_faults *sim_net_faults(struct sim_net *net);
 /** Virtual time; frames arrive when it has come. */
 void sim_net_set_now(struct sim_net *net, uint64_t now);
 
-/** When the next frame arrives anywhere, UINT64_MAX if none is on the way. */
-uint64_t sim_net_next_arrival(const struct sim_net *net);
+/** When the next frame arrives at a port, UINT64_MAX if none is on the way. */
+uint64_t sim_link_next_arrival(const struct tp_link *link);
 
 /** A new port. MAC is 02:00:00:00:00:<index + 1>. buffers: frames it may have, 0 no bound. */
 struct tp_link *sim_net_link(struct sim_net *net, uint16_t mtu, uint32_t buffers);
