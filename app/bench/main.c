@@ -22,8 +22,8 @@ static const struct bench_case cases[] = {
 	  bench_raw_rtt },
 	{ "pool_loan_rate", "loan and return of a slot against rte_mempool, alone and contended",
 	  false, bench_pool_loan_rate },
-	{ "directory_bytes_per_page", "memory of a directory of a million pages, one to all sharers",
-	  false, bench_directory_bytes },
+	{ "directory_bytes_per_page", "memory of a directory of a million pages", false,
+	  bench_directory_bytes },
 };
 
 static void
