@@ -79,12 +79,16 @@ code_fence(int order)
 #undef atomic_fetch_and_explicit
 #undef atomic_thread_fence
 #undef rte_atomic_thread_fence
+#undef rte_smp_mb
+#undef rte_smp_rmb
 #define atomic_load_explicit(at, order) code_load((at), sizeof(*(at)))
 #define atomic_store_explicit(at, value, order) code_store((at), (value), sizeof(*(at)))
 #define atomic_fetch_or_explicit(at, value, order) code_or((at), (value))
 #define atomic_fetch_and_explicit(at, value, order) assert_true(!"in no scenario")
 #define atomic_thread_fence(order) code_fence(order)
 #define rte_atomic_thread_fence(order) code_fence(order)
+#define rte_smp_mb() code_fence(__ATOMIC_SEQ_CST)
+#define rte_smp_rmb() code_fence(__ATOMIC_ACQUIRE)
 #define __atomic_load_n(at, order) code_load((at), sizeof(*(at)))
 #define __atomic_store_n(at, value, order) code_store((at), (value), sizeof(*(at)))
 
