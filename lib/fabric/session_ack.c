@@ -2,7 +2,7 @@
  * Copyright (c) 2026 Telepage developers
  *
  * What comes back: acknowledgements, credits, round trip times; from them, what
- * was lost and how much may be in flight (docs/protocol.md section 4.3). The
+ * was lost and how much may be in flight (docs/protocol.md sections 4.3 and 4.4). The
  * estimator is that of RFC 6298, the window that of NewReno, in packets.
  */
 #include <rte_common.h>

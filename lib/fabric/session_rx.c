@@ -3,7 +3,7 @@
  *
  * The way in: each data packet of an epoch is taken once, fragments wait in
  * the frames they came in until their message is whole, and whole messages go
- * to the upper layer (docs/protocol.md sections 3.4 and 4.2).
+ * to the upper layer (docs/protocol.md sections 3.4 and 4.3).
  *
  * Why reassembly cannot get stuck when frames are short: a message of one
  * fragment is never held. Of the frames that may be held, enough for one

@@ -3,7 +3,7 @@
  *
  * The way out: tp_endpoint_send() cuts a message into frames and queues them;
  * a flush gives them sequence numbers as credit and window allow, and sends
- * what was found lost again (docs/protocol.md sections 4.2 and 4.3).
+ * what was found lost again (docs/protocol.md sections 4.3 and 4.4).
  *
  * Why no class can block one above it: each has its own queues and its own
  * bound on queued frames; requests leave two parts of the frames alone,
@@ -186,8 +186,10 @@ static void
 send_queue_append(struct tp_endpoint *ep, struct fabric_session *s, uint32_t q,
 	uint32_t first, uint32_t last)
 {
-	struct fabric_queue *queue = &s->queues[q];
+	struct fabric_queue *queue;
 
+	RTE_ASSERT(q < FABRIC_QUEUES);
+	queue = &s->queues[q];
 	if (s->queue_mask & 1u << q)
 		ep->packets[queue->tail].next = first;
 	else
@@ -503,7 +505,7 @@ fabric_session_transmit(struct tp_endpoint *ep, struct fabric_session *s)
 	return done;
 }
 
-/** Answer a packet of a session that does not exist here (section 4.4). */
+/** Answer a packet of a session that does not exist here (section 4.2). */
 void
 fabric_reset_send(struct tp_endpoint *ep, struct fabric_peer *peer,
 	const struct tp_wire_header *offender)
