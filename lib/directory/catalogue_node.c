@@ -231,6 +231,8 @@ node_list_one(void *ctx, const char *key)
 	if (sscanf(key, "node/%5u", &id) != 1 || id >= TP_NODE_COUNT_MAX)
 		return -EBADMSG;
 	ret = node_read(list->catalogue, (uint16_t)id, &node, &version);
+	if (ret == -ENOENT)
+		return 0;
 	if (ret < 0)
 		return ret;
 	if (list->count < list->capacity)

@@ -166,7 +166,8 @@ region_from_spec(const struct tp_region_spec *spec, struct tp_address_split spli
 	uint64_t page_bytes;
 
 	if (spec->name == NULL || !record_name_is_valid(spec->name) ||
-			spec->page_shift < TP_PAGE_SHIFT_MIN || spec->page_shift > TP_PAGE_SHIFT_MAX ||
+			spec->page_shift < TP_PAGE_SHIFT_MIN ||
+			spec->page_shift > TP_PAGE_SHIFT_MAX ||
 			spec->bytes == 0 || spec->bytes > TP_ADDRESS_MASK ||
 			spec->node_count > TP_REGION_NODES_MAX ||
 			(spec->node_count > 0 && spec->nodes == NULL) ||

@@ -42,7 +42,8 @@ static bool
 directory_config_is_valid(const struct tp_directory_config *config)
 {
 	return config->region_count_max >= 1 && config->region_count_max <= DIRECTORY_REGIONS_MAX &&
-		config->worker_count_max >= 1 && config->worker_count_max <= DIRECTORY_WORKERS_MAX &&
+		config->worker_count_max >= 1 &&
+		config->worker_count_max <= DIRECTORY_WORKERS_MAX &&
 		config->node_id_max < TP_NODE_COUNT_MAX;
 }
 
@@ -183,13 +184,15 @@ directory_entry_make(struct tp_directory *directory, struct directory_slot *slot
 {
 	uint32_t chunk = home_index / DIRECTORY_CHUNK_ENTRIES;
 	uint64_t bit = UINT64_C(1) << chunk % 64;
+	uint64_t before;
 
 	entry->owner = TP_NODE_NONE;
 	/* Other workers' walks look at this word alone: tp_directory_entry_next(). */
 	__atomic_store_n(&entry->generation, slot->generation, __ATOMIC_RELAXED);
 	if (atomic_load_explicit(&slot->touched[chunk / 64], memory_order_relaxed) & bit)
 		return;
-	if (!(atomic_fetch_or_explicit(&slot->touched[chunk / 64], bit, memory_order_relaxed) & bit))
+	before = atomic_fetch_or_explicit(&slot->touched[chunk / 64], bit, memory_order_relaxed);
+	if (!(before & bit))
 		atomic_fetch_add_explicit(&directory->chunks_touched, 1, memory_order_relaxed);
 }
 

@@ -54,7 +54,8 @@ struct directory_bitmap_pool {
 	size_t map_bytes;
 	uint32_t stride_words;
 	uint32_t count_max;
-	uint32_t free_first;		/* 1 + index of a returned one, 0: none; the next is in its first word */
+	uint32_t free_first;		/* 1 + index of a returned one, 0: none; its first word
+					 * leads to the next */
 	_Atomic uint32_t fresh;		/* first never used; owner writes, any reads */
 	_Atomic uint32_t used;
 };

@@ -179,7 +179,7 @@ tp_address_page_number(uint64_t address, unsigned int page_shift)
 	return (address & TP_ADDRESS_MASK) >> page_shift;
 }
 
-/** Pages that [address, address + bytes) touches; no overflow for ranges that are valid. @threads Any. */
+/** Pages that [address, address + bytes) touches; the range is a valid one. @threads Any. */
 static inline uint64_t
 tp_address_page_span(uint64_t address, uint64_t bytes, unsigned int page_shift)
 {

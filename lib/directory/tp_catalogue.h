@@ -236,7 +236,10 @@ int tp_catalogue_region_reset(struct tp_catalogue *catalogue, uint32_t id,
 int tp_catalogue_extent_place(struct tp_catalogue *catalogue, const struct tp_region *region,
 	uint32_t extent_index, uint16_t node, uint16_t *winner);
 
-/** Read the placements of a first-touch region into its extents. @return Extents placed, -EINVAL, -EBADMSG. */
+/**
+ * Read the placements of a first-touch region into its extents.
+ * @return Extents placed, -EINVAL (not first touch, or without extents), -EBADMSG.
+ */
 int tp_catalogue_extents_read(struct tp_catalogue *catalogue, const struct tp_region *region);
 
 #ifdef __cplusplus

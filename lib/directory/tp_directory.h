@@ -111,7 +111,7 @@ struct tp_directory_stats {
  */
 struct tp_directory *tp_directory_create(const struct tp_directory_config *config);
 
-/** Free the directory with its regions and workers. NULL is ignored. @threads Any, nobody uses it. */
+/** Free it with its regions and workers. NULL is ignored. @threads Any, nobody uses it. */
 void tp_directory_destroy(struct tp_directory *directory);
 
 /**

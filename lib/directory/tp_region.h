@@ -45,7 +45,7 @@ struct tp_region {
 	uint64_t generation;
 	uint32_t page_count;
 	uint32_t extent_count;		/* 0 unless first touch */
-	_Atomic uint16_t *extents;	/* first touch: home or TP_NODE_NONE; set once per generation */
+	_Atomic uint16_t *extents;	/* first touch: home or TP_NODE_NONE; set once */
 	uint16_t extent_bank;		/* catalogue: where the placements are kept */
 	uint16_t born_node;		/* whose address space it is in */
 	uint16_t node_count;		/* of nodes, 0 for first touch */

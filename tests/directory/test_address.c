@@ -30,7 +30,8 @@ test_address_pack_round_trips_in_every_split(void **state)
 		assert_int_equal(tp_address_split_init(&split, bits), 0);
 		assert_true(tp_address_split_is_valid(split));
 		for (int i = 0; i < 1000; i++) {
-			uint16_t node = (uint16_t)(random_next(&seed) % tp_address_node_count(split));
+			uint16_t node = (uint16_t)(random_next(&seed) %
+				tp_address_node_count(split));
 			uint64_t offset = random_next(&seed) % tp_address_space_bytes(split);
 			uint64_t address = tp_address_pack(split, node, offset);
 

@@ -90,8 +90,8 @@ test_region_created_is_found_by_name_address_and_list(void **state)
 	assert_true(tp_generation_is_valid(made.generation));
 	assert_int_equal(tp_catalogue_region_open(rig->catalogue, "data", &read), 0);
 	assert_memory_equal(&read, &made, sizeof(read));
-	assert_int_equal(tp_catalogue_region_find(rig->catalogue, made.base + made.bytes - 1, &read),
-		0);
+	assert_int_equal(tp_catalogue_region_find(rig->catalogue, made.base + made.bytes - 1,
+		&read), 0);
 	assert_int_equal(read.id, 1);
 	assert_int_equal(tp_catalogue_region_find(rig->catalogue, made.base + made.bytes, &read),
 		-ENOENT);

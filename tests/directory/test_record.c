@@ -195,8 +195,8 @@ test_record_regions_bad_field_is_refused(void **state)
 		{ 5, 0 }, { 5, 3 },	/* mode */
 		{ 6, 0 }, { 6, 4 }, { 6, 1 },	/* distribution; home with 64 nodes */
 		{ 7, 11 }, { 7, 22 },	/* page_shift */
-		{ 8, 1 }, { 13, 0 }, { 13, 0xc4 }, { 10, 0 },	/* base: alignment, range, node, first 2 MiB */
-		{ 17, 0 }, { 16, 1 }, { 22, 1 },	/* bytes: none, part of a page, past the space */
+		{ 8, 1 }, { 13, 0 }, { 13, 0xc4 }, { 10, 0 },	/* base: alignment, range, node */
+		{ 17, 0 }, { 16, 1 }, { 22, 1 },	/* bytes: none, part of a page, too many */
 		{ 28, 1 }, { 24, 0 },	/* generation above the last; none */
 		{ 32, 4 },	/* born node is not that of the base */
 		{ 34, 65 },	/* node count */

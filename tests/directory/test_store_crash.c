@@ -42,12 +42,17 @@ int __wrap_unlinkat(int dir_fd, const char *path, int flags);
 /* In a child: the signal is raised before the call that takes this to 0. */
 static int points_left = -1;
 static int point_signal = SIGKILL;
+static int points_then_kill = -1;	/* how many more until SIGKILL, after the signal */
 
 static void
 point(void)
 {
-	if (points_left > 0 && --points_left == 0)
-		kill(getpid(), point_signal);
+	if (points_left <= 0 || --points_left > 0)
+		return;
+	kill(getpid(), point_signal);
+	points_left = points_then_kill;
+	points_then_kill = -1;
+	point_signal = SIGKILL;
 }
 
 int
@@ -62,7 +67,7 @@ ssize_t
 __wrap_writev(int fd, const struct iovec *iov, int count)
 {
 	point();
-	if (points_left == 1)
+	if (points_left == 1 && point_signal == SIGKILL)
 		__real_writev(fd, iov, 1);
 	point();
 	return __real_writev(fd, iov, count);
@@ -209,6 +214,47 @@ test_store_stopped_at_every_step_holds_up_nobody(void **state)
 	tp_store_close(store);
 }
 
+/*
+ * A watcher looks while the change is under way, then the writer makes it and
+ * dies before it can say so.
+ */
+static void
+test_store_change_of_a_dying_writer_is_seen_by_who_watched_it(void **state)
+{
+	struct tp_store *store = store_dir_open();
+	uint64_t version;
+	int died = 0;
+
+	counter_write(store, "node/1", 1, 0);
+	for (int n = 1; n < 8; n++)
+		for (int then = 1; then < 8; then++) {
+			uint64_t revision;
+			uint64_t number;
+			int status;
+			pid_t pid;
+
+			points_then_kill = then;
+			pid = count_once(n, SIGSTOP);
+			points_then_kill = -1;
+			waitpid(pid, &status, WUNTRACED);
+			if (!WIFSTOPPED(status))
+				continue;
+			number = counter_read(store, "node/1", &version);
+			revision = tp_store_revision(store, "node");
+			kill(pid, SIGCONT);
+			waitpid(pid, &status, 0);
+			died += WIFSIGNALED(status) &&
+				counter_read(store, "node/1", &version) != number;
+			if (counter_read(store, "node/1", &version) != number)
+				assert_int_not_equal(tp_store_revision(store, "node"), revision);
+			else
+				assert_int_equal(tp_store_revision(store, "node"), revision);
+		}
+	/* Some did die between the change and the word of it. */
+	assert_true(died > 0);
+	tp_store_close(store);
+}
+
 static void
 count_for_ever(_Atomic uint64_t *done)
 {
@@ -280,6 +326,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		CRASH_TEST(test_store_killed_at_every_step_holds_old_or_new),
 		CRASH_TEST(test_store_stopped_at_every_step_holds_up_nobody),
+		CRASH_TEST(test_store_change_of_a_dying_writer_is_seen_by_who_watched_it),
 		CRASH_TEST(test_store_killed_at_random_loses_and_repeats_nothing),
 	};
 

@@ -67,8 +67,8 @@ static void
 test_store_key_bad_is_refused(void **state)
 {
 	struct tp_store *store = store_dir_open();
-	static const char *const bad[] = { "", "/", "a/", "/a", "a//b", "..", "a/../b", ".a", "a/.b",
-		"A", "a b", "a\n", "\xc3\xa4", "a%b", "a\\b" };
+	static const char *const bad[] = { "", "/", "a/", "/a", "a//b", "..", "a/../b", ".a",
+		"a/.b", "A", "a b", "a\n", "\xc3\xa4", "a%b", "a\\b" };
 	char longest[TP_STORE_KEY_MAX + 2];
 
 	for (size_t i = 0; i < RTE_DIM(bad); i++) {
@@ -172,7 +172,9 @@ static void
 test_store_list_is_sorted_and_by_prefix(void **state)
 {
 	struct tp_store *store = store_dir_open();
-	static const char *const keys[] = { "node/2", "region/b", "node/10", "nodes", "region/a/c" };
+	static const char *const keys[] = {
+		"node/2", "region/b", "node/10", "nodes", "region/a/c",
+	};
 	struct listing all = { "", 0 };
 	struct listing nodes = { "", 0 };
 	struct listing first = { "", 1 };

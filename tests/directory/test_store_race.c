@@ -64,7 +64,8 @@ count_up(int index)
 			else if (ret != 0 || bytes != sizeof(number))
 				return 1;
 			number++;
-			ret = tp_store_cas(store, "counter", version, &number, sizeof(number), NULL);
+			ret = tp_store_cas(store, "counter", version, &number, sizeof(number),
+				NULL);
 		} while (ret == -EAGAIN);
 		if (ret != 0)
 			return 2;
