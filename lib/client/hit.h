@@ -21,6 +21,21 @@
 #include "client_priv.h"
 #include "copy.h"
 
+/* Between these the node may do anything: tests stop here, programs do not. */
+enum client_step {
+	CLIENT_STEP_READ_WORD,
+	CLIENT_STEP_READ_COPY,
+	CLIENT_STEP_GUARD_ASK,
+	CLIENT_STEP_GUARD_ANNOUNCE,
+	CLIENT_STEP_GUARD_WORD,
+	CLIENT_STEP_WRITE_COPY,
+	CLIENT_STEP_GUARD_HELD,
+	CLIENT_STEP_COUNT
+};
+#ifndef CLIENT_STEP
+#define CLIENT_STEP(step) do { } while (0)
+#endif
+
 /*
  * rte_atomic_thread_fence() in words that a TSan build accepts: it knows no
  * fences, and what they order here are atomics, which it follows by themselves.
@@ -71,7 +86,9 @@ client_hit_read(struct tp_thread *thread, const struct tp_client_region *region,
 
 	if (unlikely(tp_word_access(word) == TP_ACCESS_NONE || slot >= region->slot_count))
 		return CLIENT_MISS;
+	CLIENT_STEP(CLIENT_STEP_READ_WORD);
 	client_copy_out(buffer, client_slot_at(region, slot, page_offset), bytes);
+	CLIENT_STEP(CLIENT_STEP_READ_COPY);
 	/* keeps the second load of the word behind the copy */
 	client_fence_acquire();
 	if (unlikely(!tp_word_same(word, atomic_load_explicit(word_at, memory_order_relaxed)))) {
@@ -116,12 +133,15 @@ client_guard_enter(struct tp_thread *thread, const struct tp_client_region *regi
 		thread->stats.lease_lapses++;
 		return UINT32_MAX;
 	}
+	CLIENT_STEP(CLIENT_STEP_GUARD_ASK);
 	guard->key = &thread->shared->guards.key[guard_index];
 	atomic_store_explicit(guard->key, tp_guard_key(region->id, page_index),
 			      memory_order_relaxed);
+	CLIENT_STEP(CLIENT_STEP_GUARD_ANNOUNCE);
 	/* pairs with the node's fence between its store of the word and its look at the slots */
 	client_fence_full();
 	guard->word = atomic_load_explicit(guard->word_at, memory_order_acquire);
+	CLIENT_STEP(CLIENT_STEP_GUARD_WORD);
 	slot = tp_word_slot(guard->word);
 	if (likely((tp_word_access(guard->word) & access) == access && slot < region->slot_count))
 		return slot;
@@ -175,7 +195,9 @@ client_hit_write(struct tp_thread *thread, const struct tp_client_region *region
 	if (slot == UINT32_MAX)
 		return CLIENT_MISS;
 	client_copy_in(client_slot_at(region, slot, page_offset), buffer, bytes);
+	CLIENT_STEP(CLIENT_STEP_WRITE_COPY);
 	held = client_guard_held(thread, region, &guard);
+	CLIENT_STEP(CLIENT_STEP_GUARD_HELD);
 	client_guard_leave(&guard);
 	if (unlikely(!held))
 		return CLIENT_BROKEN;
