@@ -212,6 +212,8 @@ worker_endpoint_change(struct tp_worker *worker, struct tp_endpoint *endpoint)
 		worker->peers[node].epoch = 0;
 	}
 	worker_stash_drop(worker, 0, true);
+	worker_fabric_stats_copy(worker);
+	memcpy(worker->fabric_base, worker->fabric, sizeof(worker->fabric_base));
 	tp_endpoint_destroy(worker->endpoint);
 	worker->endpoint = endpoint;
 }

@@ -11,6 +11,7 @@
 #ifndef TP_NODE_H
 #define TP_NODE_H
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -41,6 +42,7 @@ struct tp_node_port_config {
 struct tp_node_peer_config {
 	uint16_t node;
 	uint8_t port;		/* index into ports */
+	uint32_t ip;		/* 0, or what it should be: a warning if it is not */
 	bool has_mac;
 	uint8_t mac[6];
 };
@@ -62,6 +64,9 @@ struct tp_node_config {
 	uint32_t fence_margin_ms;
 	uint32_t guard_lease_ms;
 	uint32_t peer_timeout_ms;
+	bool huge_pages;			/* ask for huge pages for the slots */
+	uint32_t tx_frames;			/* a worker; see struct tp_endpoint_config */
+	uint32_t rx_frames;
 	uint16_t port_count;
 	struct tp_node_port_config ports[TP_NODE_PORTS_MAX];
 	uint16_t peer_count;
@@ -112,6 +117,14 @@ struct tp_node *tp_node_create(const struct tp_node_config *config);
  * @threads Main lcore (the one that created the node).
  */
 uint32_t tp_node_poll(struct tp_node *node);
+
+/**
+ * Poll until *stop is set: spin while there is work, then yield, then sleep
+ * 50 us at a time.
+ *
+ * @threads Main lcore.
+ */
+void tp_node_run(struct tp_node *node, const volatile sig_atomic_t *stop);
 
 /**
  * Start worker lcores: worker i runs on the i-th lcore of @p lcores.

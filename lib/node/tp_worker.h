@@ -117,6 +117,14 @@ struct tp_endpoint *tp_worker_endpoint(const struct tp_worker *worker);
 /** Counters since creation. @threads Any (each counter is one word). */
 const struct tp_worker_stats *tp_worker_stats_get(const struct tp_worker *worker);
 
+/**
+ * Counters of its endpoints, summed over the node's epochs, shape
+ * [TP_ENDPOINT_COUNTER_COUNT]; a few milliseconds old.
+ *
+ * @threads Any (each counter is one word).
+ */
+const uint64_t *tp_worker_fabric_stats_get(const struct tp_worker *worker);
+
 /* What the worker holds now; all 0 when nothing is under way. */
 struct tp_worker_usage {
 	uint32_t requests;	/* client requests taken and not answered */

@@ -175,6 +175,24 @@ worker_fencing_poll(struct tp_worker *worker, uint32_t coherence_work)
 	return 1;
 }
 
+/* For other threads: the endpoint itself may be replaced. */
+void
+worker_fabric_stats_copy(struct tp_worker *worker)
+{
+	const uint64_t *counters = tp_endpoint_counters(worker->endpoint);
+	uint32_t i;
+
+	worker->fabric_at = worker->now + WORKER_FABRIC_STATS_NS;
+	for (i = 0; i < TP_ENDPOINT_COUNTER_COUNT; i++)
+		worker->fabric[i] = worker->fabric_base[i] + counters[i];
+}
+
+const uint64_t *
+tp_worker_fabric_stats_get(const struct tp_worker *worker)
+{
+	return worker->fabric;
+}
+
 uint32_t
 tp_worker_poll(struct tp_worker *worker, uint64_t now)
 {
@@ -201,6 +219,8 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 		work += worker_fencing_poll(worker, coherence_work);
 	if (unlikely(worker->fence_retry || worker->resend_retry))
 		work += worker_peers_retry(worker);
+	if (unlikely(now >= worker->fabric_at))
+		worker_fabric_stats_copy(worker);
 	work += tp_endpoint_timer_poll(worker->endpoint, now);
 	work += tp_endpoint_tx_flush(worker->endpoint, now);
 	return work;

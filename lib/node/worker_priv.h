@@ -34,6 +34,7 @@ TP_LOG_DECLARE(node);
 #define WORKER_WAITS_PER_TURN 64
 #define WORKER_GUARD_NONE 0x3fu
 #define WORKER_TOKEN_LOCAL UINT64_MAX	/* requests of this node to itself hold no credit */
+#define WORKER_FABRIC_STATS_NS UINT64_C(5000000)
 #define NODE_MSG_BYTES 64u
 
 /* What the control side and all workers of a node share. */
@@ -269,6 +270,9 @@ struct tp_worker {
 	struct node_ring commands;	/* control to worker */
 	struct node_ring events;	/* worker to control */
 	struct tp_worker_stats stats;
+	uint64_t fabric_at;		/* when the endpoint's counters are copied again */
+	uint64_t fabric_base[TP_ENDPOINT_COUNTER_COUNT];	/* of endpoints before */
+	uint64_t fabric[TP_ENDPOINT_COUNTER_COUNT];
 };
 
 /* worker.c */
@@ -276,6 +280,7 @@ struct tp_worker *worker_create(const struct worker_config *config);
 void worker_destroy(struct tp_worker *worker);
 struct worker_region *worker_region_find(struct tp_worker *worker, uint32_t region_id);
 void worker_event_push(struct tp_worker *worker, const struct worker_event *event);
+void worker_fabric_stats_copy(struct tp_worker *worker);
 void worker_fence_ask(struct tp_worker *worker, uint16_t node);
 
 static inline bool

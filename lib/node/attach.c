@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * The control socket: client programs attach, call, and leave by closing it,
+ * dead or alive (docs/abi.md section 8). Owner: main lcore; nothing blocks, a
+ * call that takes several turns is a state of its connection, and requests behind
+ * it stay in the socket. Needs no EAL.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <rte_errno.h>
+
+#include "node_priv.h"
+#include "tp_segment.h"
+
+#define ATTACH_CONNECTIONS (TP_ABI_CLIENTS_MAX + 16)
+#define ATTACH_BAD_MAX 16		/* malformed requests before the connection ends */
+#define ATTACH_FDS 3
+
+struct attach_connection {
+	int fd;			/* -1: free */
+	int client;		/* -1: not attached */
+	int call;		/* -1: none under way */
+	bool attaching;		/* ATTACH waits for room in the command rings */
+	uint32_t bad;
+	struct tp_control_request request;	/* of the attach that waits */
+};
+
+struct attach {
+	struct tp_control *control;
+	int listener;
+	char path[108];
+	struct attach_connection connections[ATTACH_CONNECTIONS];
+};
+
+static void
+attach_close(struct attach *attach, struct attach_connection *connection)
+{
+	if (connection->client >= 0)
+		tp_control_client_remove(attach->control, connection->client,
+			attach->control->now);
+	close(connection->fd);
+	*connection = (struct attach_connection){ .fd = -1, .client = -1, .call = -1 };
+}
+
+static void
+attach_send(struct attach *attach, struct attach_connection *connection,
+	const struct tp_control_response *response, const int *fds)
+{
+	ssize_t ret = tp_fd_send(connection->fd, response, sizeof(*response), fds,
+		response->fd_count);
+
+	/* One answer a request: a client that does not read them is no client. */
+	if (ret < 0)
+		attach_close(attach, connection);
+}
+
+static void
+attach_refuse(struct attach *attach, struct attach_connection *connection, uint32_t op,
+	enum tp_reason reason, int error)
+{
+	struct tp_control_response response = {
+		.magic = TP_CONTROL_MAGIC,
+		.version = TP_CONTROL_VERSION,
+		.op = op,
+		.reason = reason,
+		.effect = TP_EFFECT_NOT_DONE,
+		.error = error,
+	};
+
+	if (reason == TP_INVALID && ++connection->bad >= ATTACH_BAD_MAX) {
+		attach_close(attach, connection);
+		return;
+	}
+	attach_send(attach, connection, &response, NULL);
+}
+
+static void
+attach_join(struct attach *attach, struct attach_connection *connection, uint64_t now)
+{
+	struct tp_control_response response = {
+		.magic = TP_CONTROL_MAGIC,
+		.version = TP_CONTROL_VERSION,
+		.op = TP_CONTROL_ATTACH,
+		.fd_count = ATTACH_FDS,
+	};
+	int fds[ATTACH_FDS];
+	int client = -EINVAL;
+
+	connection->attaching = false;
+	if (connection->client < 0 && connection->request.value <= TP_ABI_THREADS_MAX)
+		client = tp_control_client_add(attach->control,
+			(uint32_t)connection->request.value, now);
+	if (client == -EAGAIN) {
+		connection->attaching = true;
+		return;
+	}
+	if (client < 0) {
+		attach_refuse(attach, connection, TP_CONTROL_ATTACH,
+			client == -EINVAL ? TP_INVALID : TP_EXHAUSTED, -client);
+		return;
+	}
+	connection->client = client;
+	response.value = (uint64_t)client;
+	tp_control_attach_fds(attach->control, client, fds);
+	attach_send(attach, connection, &response, fds);
+}
+
+static void
+attach_request(struct attach *attach, struct attach_connection *connection,
+	const struct tp_control_request *request, uint64_t now)
+{
+	int call;
+
+	if (request->magic != TP_CONTROL_MAGIC || request->version != TP_CONTROL_VERSION) {
+		attach_refuse(attach, connection, request->op, TP_INVALID, EPROTO);
+		return;
+	}
+	if (request->op == TP_CONTROL_ATTACH) {
+		connection->request = *request;
+		attach_join(attach, connection, now);
+		return;
+	}
+	if (connection->client < 0) {
+		attach_refuse(attach, connection, request->op, TP_INVALID, ENOTCONN);
+		return;
+	}
+	call = tp_control_call(attach->control, connection->client, request, now);
+	if (call < 0)
+		attach_refuse(attach, connection, request->op, TP_EXHAUSTED, -call);
+	else
+		connection->call = call;
+}
+
+/* Take one request. */
+static uint32_t
+attach_receive(struct attach *attach, struct attach_connection *connection, uint64_t now)
+{
+	struct tp_control_request request;
+	unsigned int fd_count;
+	int fds[1];
+	ssize_t ret = tp_fd_recv(connection->fd, &request, sizeof(request), fds, 0, &fd_count);
+
+	if (ret == -EAGAIN || ret == -EINTR)
+		return 0;
+	if (ret == 0 || (ret < 0 && ret != -EMSGSIZE && ret != -E2BIG)) {
+		attach_close(attach, connection);
+		return 1;
+	}
+	if (ret != sizeof(request))
+		attach_refuse(attach, connection, 0, TP_INVALID, EMSGSIZE);
+	else
+		attach_request(attach, connection, &request, now);
+	return 1;
+}
+
+/* Answer the call under way if it has ended. */
+static uint32_t
+attach_answer(struct attach *attach, struct attach_connection *connection)
+{
+	struct tp_control_response response;
+	int fds[ATTACH_FDS];
+	int ret = tp_control_call_result(attach->control, connection->call, &response, fds,
+		ATTACH_FDS);
+
+	if (ret == -EINPROGRESS)
+		return 0;
+	connection->call = -1;
+	if (ret < 0) {
+		attach_close(attach, connection);
+		return 1;
+	}
+	if (response.reason == TP_INVALID && response.error == EINVAL &&
+	    ++connection->bad >= ATTACH_BAD_MAX) {
+		attach_close(attach, connection);
+		return 1;
+	}
+	attach_send(attach, connection, &response, fds);
+	return 1;
+}
+
+static uint32_t
+attach_accept(struct attach *attach)
+{
+	int fd = accept4(attach->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int i;
+
+	if (fd < 0)
+		return 0;
+	for (i = 0; i < ATTACH_CONNECTIONS; i++) {
+		if (attach->connections[i].fd >= 0)
+			continue;
+		attach->connections[i].fd = fd;
+		return 1;
+	}
+	close(fd);
+	return 1;
+}
+
+static uint32_t
+attach_connection_poll(struct attach *attach, struct attach_connection *connection,
+	short events, uint64_t now)
+{
+	uint32_t work = 0;
+
+	if (connection->client >= 0 &&
+	    tp_control_client_is_bad(attach->control, connection->client)) {
+		attach_close(attach, connection);
+		return 1;
+	}
+	if (connection->call >= 0)
+		work += attach_answer(attach, connection);
+	else if (connection->attaching)
+		attach_join(attach, connection, now);
+	if (connection->fd < 0)
+		return work;
+	/* Gone, dead or alive; what it asked for last does not matter any more. */
+	if (events & (POLLHUP | POLLERR)) {
+		attach_close(attach, connection);
+		return work + 1;
+	}
+	if ((events & POLLIN) && connection->call < 0 && !connection->attaching)
+		work += attach_receive(attach, connection, now);
+	return work;
+}
+
+/* One turn: one system call when nothing is going on. */
+uint32_t
+attach_poll(struct attach *attach, uint64_t now)
+{
+	struct pollfd fds[ATTACH_CONNECTIONS + 1];
+	uint32_t work = 0;
+	int i;
+
+	for (i = 0; i < ATTACH_CONNECTIONS; i++)
+		/* A negative descriptor is skipped. */
+		fds[i] = (struct pollfd){ .fd = attach->connections[i].fd, .events = POLLIN };
+	fds[ATTACH_CONNECTIONS] = (struct pollfd){ .fd = attach->listener, .events = POLLIN };
+	if (poll(fds, ATTACH_CONNECTIONS + 1, 0) < 0)
+		return 0;
+	for (i = 0; i < ATTACH_CONNECTIONS; i++)
+		if (attach->connections[i].fd >= 0)
+			work += attach_connection_poll(attach, &attach->connections[i],
+				fds[i].revents, now);
+	if (fds[ATTACH_CONNECTIONS].revents & POLLIN)
+		work += attach_accept(attach);
+	return work;
+}
+
+/* Does somebody listen at the address? */
+static bool
+attach_is_alive(const struct sockaddr_un *address)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	bool alive;
+
+	if (fd < 0)
+		return true;
+	alive = connect(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ||
+		(errno != ECONNREFUSED && errno != ENOENT);
+	close(fd);
+	return alive;
+}
+
+static int
+attach_listen(const char *path)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd;
+	int ret;
+
+	if (strlen(path) >= sizeof(address.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) == 0)
+		goto listen;
+	ret = -errno;
+	/* The file of a node that died stays behind. */
+	if (ret != -EADDRINUSE || attach_is_alive(&address))
+		goto close_fd;
+	unlink(path);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0) {
+		ret = -errno;
+		goto close_fd;
+	}
+listen:
+	if (listen(fd, ATTACH_CONNECTIONS) == 0)
+		return fd;
+	ret = -errno;
+	unlink(path);
+close_fd:
+	close(fd);
+	return ret;
+}
+
+/* NULL with rte_errno: EADDRINUSE (another node listens there), ENOMEM, of the socket. */
+struct attach *
+attach_create(struct tp_control *control, const char *path)
+{
+	struct attach *attach = calloc(1, sizeof(*attach));
+	int i;
+
+	if (attach == NULL) {
+		rte_errno = ENOMEM;
+		return NULL;
+	}
+	attach->control = control;
+	for (i = 0; i < ATTACH_CONNECTIONS; i++)
+		attach->connections[i] =
+			(struct attach_connection){ .fd = -1, .client = -1, .call = -1 };
+	attach->listener = attach_listen(path);
+	if (attach->listener < 0) {
+		rte_errno = -attach->listener;
+		TP_NODE_LOG(ERR, "cannot listen at %s: %s", path, strerror(rte_errno));
+		free(attach);
+		return NULL;
+	}
+	strcpy(attach->path, path);
+	return attach;
+}
+
+/* Clients see the end of their connection. */
+void
+attach_destroy(struct attach *attach)
+{
+	int i;
+
+	if (attach == NULL)
+		return;
+	for (i = 0; i < ATTACH_CONNECTIONS; i++)
+		if (attach->connections[i].fd >= 0)
+			attach_close(attach, &attach->connections[i]);
+	unlink(attach->path);
+	close(attach->listener);
+	free(attach);
+}
+
+const char *
+attach_path(const struct attach *attach)
+{
+	return attach->path;
+}

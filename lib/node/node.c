@@ -1,0 +1,414 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * A node on DPDK ports: the control side on the main lcore, workers on their
+ * own or there too.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <rte_cycles.h>
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_pause.h>
+
+#include "node_priv.h"
+#include "tp_store.h"
+
+#define NODE_CONTROL_NS UINT64_C(50000)
+#define NODE_ATTACH_NS UINT64_C(200000)
+#define NODE_SPIN_NS UINT64_C(20000)
+#define NODE_YIELD_NS UINT64_C(1000000)
+#define NODE_SLEEP_US 50
+#define NODE_CALL_TIMEOUT_NS UINT64_C(5000000000)
+#define NODE_STOP_NS UINT64_C(500000000)
+
+/* How long a poller has had nothing to do. */
+struct node_idle {
+	uint64_t since;		/* ns; 0: it works */
+};
+
+uint64_t
+tp_node_now(const struct tp_node *node)
+{
+	return tp_clock_ns(&node->clock, rte_rdtsc());
+}
+
+/* Spin, then leave the core to whom may need it, then sleep. */
+static void
+node_idle(struct node_idle *idle, uint32_t work, uint64_t now)
+{
+	if (work != 0) {
+		idle->since = 0;
+		return;
+	}
+	if (idle->since == 0)
+		idle->since = now;
+	if (now - idle->since < NODE_SPIN_NS)
+		rte_pause();
+	else if (now - idle->since < NODE_YIELD_NS)
+		sched_yield();
+	else
+		usleep(NODE_SLEEP_US);
+}
+
+static uint32_t
+node_worker_poll(struct tp_node *node, uint16_t worker, uint64_t now)
+{
+	return node_port_rings_poll(node, worker, now) +
+		tp_worker_poll(tp_control_worker(node->control, worker), now);
+}
+
+uint32_t
+tp_node_poll(struct tp_node *node)
+{
+	uint64_t now = tp_node_now(node);
+	uint32_t work = 0;
+	uint16_t w;
+
+	if (now >= node->control_at) {
+		node->control_at = now + NODE_CONTROL_NS;
+		work += tp_control_poll(node->control, now);
+	}
+	if (node->attach != NULL && now >= node->attach_at) {
+		node->attach_at = now + NODE_ATTACH_NS;
+		work += attach_poll(node->attach, now);
+	}
+	for (w = node->worker_first; w < node->config.workers; w++)
+		work += node_worker_poll(node, w, now);
+	return work;
+}
+
+void
+tp_node_run(struct tp_node *node, const volatile sig_atomic_t *stop)
+{
+	struct node_idle idle = { 0 };
+
+	while (!*stop)
+		node_idle(&idle, tp_node_poll(node), tp_node_now(node));
+}
+
+struct node_lcore {
+	struct tp_node *node;
+	uint16_t worker;
+};
+
+static int
+node_lcore_main(void *arg)
+{
+	struct node_lcore lcore = *(struct node_lcore *)arg;
+	struct node_idle idle = { 0 };
+
+	free(arg);
+	/* Pairs with the release in node_lcores_stop(). */
+	while (!atomic_load_explicit(&lcore.node->lcores_stop, memory_order_acquire)) {
+		uint64_t now = tp_node_now(lcore.node);
+
+		node_idle(&idle, node_worker_poll(lcore.node, lcore.worker, now), now);
+	}
+	return 0;
+}
+
+static void
+node_lcores_stop(struct tp_node *node)
+{
+	uint16_t w;
+
+	/* Pairs with the acquire in node_lcore_main(). */
+	atomic_store_explicit(&node->lcores_stop, true, memory_order_release);
+	for (w = 0; w < node->worker_first; w++)
+		rte_eal_wait_lcore(node->lcores[w]);
+	node->worker_first = 0;
+}
+
+int
+tp_node_start_workers(struct tp_node *node, const unsigned int *lcores, unsigned int count)
+{
+	unsigned int i;
+
+	if (count == 0 || count > node->config.workers)
+		return -EINVAL;
+	if (node->worker_first != 0)
+		return -EALREADY;
+	for (i = 0; i < count; i++)
+		if (rte_eal_get_lcore_state(lcores[i]) != WAIT)
+			return -EBUSY;
+	atomic_store_explicit(&node->lcores_stop, false, memory_order_relaxed);
+	for (i = 0; i < count; i++) {
+		struct node_lcore *lcore = malloc(sizeof(*lcore));
+		int ret = -ENOMEM;
+
+		if (lcore != NULL) {
+			*lcore = (struct node_lcore){ .node = node, .worker = (uint16_t)i };
+			ret = rte_eal_remote_launch(node_lcore_main, lcore, lcores[i]);
+		}
+		if (ret < 0) {
+			free(lcore);
+			node_lcores_stop(node);
+			return ret;
+		}
+		node->lcores[i] = lcores[i];
+		node->worker_first = (uint16_t)(i + 1);
+	}
+	return 0;
+}
+
+static void
+node_clock_init(struct tp_clock *clock)
+{
+	struct timespec now;
+
+	/* The time of leases: it goes on while the machine sleeps. */
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	clock->tsc_hz = rte_get_tsc_hz();
+	clock->tsc_base = rte_rdtsc();
+	clock->ns_base = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Port and static address of a peer. */
+static uint8_t
+node_route(void *ctx, uint16_t id, uint32_t ip, const uint8_t **mac_out)
+{
+	struct tp_node *node = ctx;
+	uint16_t i;
+
+	for (i = 0; i < node->config.peer_count; i++) {
+		const struct tp_node_peer_config *peer = &node->config.peers[i];
+
+		if (peer->node != id)
+			continue;
+		if (peer->ip != 0 && peer->ip != ip)
+			TP_NODE_LOG(WARNING, "node %u has another address than configured", id);
+		if (peer->has_mac)
+			*mac_out = peer->mac;
+		return peer->port;
+	}
+	return 0;
+}
+
+static int
+node_control_create(struct tp_node *node)
+{
+	const struct tp_node_config *from = &node->config;
+	struct tp_control_config *config = calloc(1, sizeof(*config));
+
+	if (config == NULL)
+		return -ENOMEM;
+	config->node_id = from->id;
+	config->node_id_max = from->node_id_max;
+	config->worker_count = from->workers;
+	if (from->node_bits != 0)
+		tp_address_split_init(&config->split, from->node_bits);
+	config->store = node->store;
+	config->clock = node->clock;
+	node_ports_links(node, config);
+	config->base_port = from->base_port;
+	config->steer = node_steer;
+	config->steer_ctx = node;
+	config->route = node_route;
+	config->route_ctx = node;
+	config->page_bytes = from->page_bytes;
+	config->home_slots = (uint32_t)(((uint64_t)from->home_mib << 20) / from->page_bytes);
+	config->cache_slots = (uint32_t)(((uint64_t)from->cache_mib << 20) / from->page_bytes);
+	config->heap_bytes = (uint64_t)from->heap_mib << 20;
+	config->huge_pages = from->huge_pages;
+	config->lease_ns = from->lease_ms * UINT64_C(1000000);
+	config->fence_margin_ns = from->fence_margin_ms * UINT64_C(1000000);
+	config->guard_lease_ns = from->guard_lease_ms * UINT64_C(1000000);
+	config->peer_timeout_ns = from->peer_timeout_ms * UINT64_C(1000000);
+	config->tx_frames = from->tx_frames;
+	config->rx_frames = from->rx_frames;
+	config->seed = node->clock.tsc_base;
+	node->control = tp_control_create(config, tp_node_now(node));
+	free(config);
+	return node->control == NULL ? -rte_errno : 0;
+}
+
+static int
+node_attach_create(struct tp_node *node)
+{
+	char path[sizeof(node->config.socket_path)];
+
+	if (!node->config.attach)
+		return 0;
+	if (node->config.socket_path[0] != '\0')
+		memcpy(path, node->config.socket_path, sizeof(path));
+	else if (snprintf(path, sizeof(path), TP_CONTROL_PATH_FMT, rte_eal_get_runtime_dir()) >=
+		 (int)sizeof(path))
+		return -ENAMETOOLONG;
+	node->attach = attach_create(node->control, path);
+	return node->attach == NULL ? -rte_errno : 0;
+}
+
+static int
+node_init(struct tp_node *node)
+{
+	int ret;
+
+	node_clock_init(&node->clock);
+	node->store = tp_store_open(node->config.store);
+	if (node->store == NULL) {
+		ret = -rte_errno;
+		TP_NODE_LOG(ERR, "cannot open the store %s: %s", node->config.store,
+			rte_strerror(rte_errno));
+		return ret;
+	}
+	ret = node_ports_start(node);
+	if (ret < 0)
+		return ret;
+	ret = node_control_create(node);
+	if (ret < 0)
+		return ret;
+	ret = node_attach_create(node);
+	if (ret < 0)
+		return ret;
+	return node_telemetry_add(node);
+}
+
+struct tp_node *
+tp_node_create(const struct tp_node_config *config)
+{
+	struct tp_node *node;
+	char message[256];
+	int ret;
+
+	ret = tp_node_config_check(config, message, sizeof(message));
+	if (ret < 0) {
+		TP_NODE_LOG(ERR, "%s", message);
+		rte_errno = EINVAL;
+		return NULL;
+	}
+	node = aligned_alloc(64, RTE_ALIGN_CEIL(sizeof(*node), 64));
+	if (node == NULL) {
+		rte_errno = ENOMEM;
+		return NULL;
+	}
+	memset(node, 0, sizeof(*node));
+	node->config = *config;
+	ret = node_init(node);
+	if (ret < 0) {
+		tp_node_destroy(node);
+		rte_errno = -ret;
+		return NULL;
+	}
+	return node;
+}
+
+bool
+tp_node_is_ready(const struct tp_node *node)
+{
+	return tp_control_state_get(node->control) == TP_CONTROL_MEMBER &&
+		tp_node_now(node) < tp_control_lease_until(node->control);
+}
+
+int
+tp_node_stop(struct tp_node *node, uint64_t timeout_ns)
+{
+	uint64_t deadline = tp_node_now(node) + timeout_ns;
+
+	tp_control_stop(node->control, tp_node_now(node));
+	while (tp_control_state_get(node->control) != TP_CONTROL_STOPPED &&
+	       tp_node_now(node) < deadline) {
+		node->control_at = 0;
+		tp_node_poll(node);
+	}
+	node_lcores_stop(node);
+	return tp_control_state_get(node->control) == TP_CONTROL_STOPPED ? 0 : -ETIMEDOUT;
+}
+
+void
+tp_node_destroy(struct tp_node *node)
+{
+	if (node == NULL)
+		return;
+	node_lcores_stop(node);
+	node_telemetry_remove(node);
+	if (node->control != NULL && tp_control_state_get(node->control) != TP_CONTROL_STOPPED)
+		tp_node_stop(node, NODE_STOP_NS);
+	attach_destroy(node->attach);
+	tp_control_destroy(node->control);
+	node_ports_stop(node);
+	tp_store_close(node->store);
+	free(node);
+}
+
+struct tp_control *
+tp_node_control(const struct tp_node *node)
+{
+	return node->control;
+}
+
+const char *
+tp_node_socket_path(const struct tp_node *node)
+{
+	return node->attach == NULL ? "" : attach_path(node->attach);
+}
+
+int
+tp_node_client_add(struct tp_node *node, uint32_t thread_count, struct tp_node_client *client)
+{
+	int id;
+
+	do {
+		id = tp_control_client_add(node->control, thread_count, tp_node_now(node));
+		if (id == -EAGAIN)
+			tp_node_poll(node);
+	} while (id == -EAGAIN);
+	if (id < 0)
+		return id;
+	client->id = id;
+	client->node = tp_control_abi_node(node->control);
+	client->slots = tp_control_slots(node->control, &client->slots_bytes);
+	client->segment = tp_control_client_segment(node->control, id);
+	return 0;
+}
+
+int
+tp_node_client_remove(struct tp_node *node, int client)
+{
+	return tp_control_client_remove(node->control, client, tp_node_now(node));
+}
+
+int
+tp_node_call(struct tp_node *node, int client, const struct tp_control_request *request,
+	struct tp_control_response *response, int *fds, unsigned int fd_max)
+{
+	uint64_t timeout = request->timeout_ns != 0 ? request->timeout_ns : NODE_CALL_TIMEOUT_NS;
+	uint64_t deadline = tp_node_now(node) + timeout;
+	int call = tp_control_call(node->control, client, request, tp_node_now(node));
+	unsigned int i;
+	int ret;
+
+	if (call < 0)
+		return call;
+	while ((ret = tp_control_call_result(node->control, call, response, fds, fd_max)) ==
+	       -EINPROGRESS) {
+		/* The call itself ends at its deadline; this bounds a clock that jumps. */
+		if (tp_node_now(node) > deadline + NODE_STOP_NS)
+			return -ETIMEDOUT;
+		node->control_at = 0;
+		tp_node_poll(node);
+	}
+	if (ret < 0)
+		return ret;
+	for (i = 0; i < response->fd_count; i++) {
+		fds[i] = fcntl(fds[i], F_DUPFD_CLOEXEC, 0);
+		if (fds[i] < 0)
+			goto close_fds;
+	}
+	return 0;
+
+close_fds:
+	ret = -errno;
+	while (i-- > 0)
+		close(fds[i]);
+	return ret;
+}

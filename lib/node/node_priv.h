@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Inside lib/node: a node on DPDK ports.
+ */
+#ifndef NODE_PRIV_H
+#define NODE_PRIV_H
+
+#include "control_priv.h"
+#include "tp_link_ethdev.h"
+#include "tp_node.h"
+
+#define NODE_STEER_FRAMES 512		/* frames on the way from one worker to another */
+#define NODE_BURST 32
+
+struct attach;
+struct rte_mempool;
+
+/* A link of a worker that has no queue of its own: worker 0 sends for it. */
+struct node_ring_link {
+	struct tp_link link;
+	struct tp_link *ethdev;		/* buffers come from and go back there */
+	struct node_ring tx;		/* frames on their way to worker 0 */
+};
+
+struct node_port {
+	uint16_t port;			/* of ethdev */
+	uint16_t queues;
+	uint16_t mtu;
+	bool started;
+	struct rte_mempool *pool;
+	struct tp_link *links[TP_ABI_WORKERS_MAX];	/* ethdev links, by worker */
+	struct node_ring_link rings[TP_ABI_WORKERS_MAX];	/* of workers without a queue */
+};
+
+struct tp_node {
+	struct tp_node_config config;
+	struct tp_store *store;
+	struct tp_clock clock;
+	struct tp_control *control;
+	struct attach *attach;
+	uint16_t port_count;
+	struct node_port ports[TP_NODE_PORTS_MAX];
+	/* Received frames from worker a to worker b at steer[a * workers + b]. */
+	struct node_ring *steer;
+
+	uint16_t worker_first;		/* workers from here on are polled by the main lcore */
+	unsigned int lcores[TP_ABI_WORKERS_MAX];
+	_Atomic bool lcores_stop;
+	uint64_t control_at;		/* when the control side is polled again, ns */
+	uint64_t attach_at;
+};
+
+/* port.c */
+int node_ports_start(struct tp_node *node);
+void node_ports_stop(struct tp_node *node);
+void node_ports_links(struct tp_node *node, struct tp_control_config *config);
+void node_steer(void *ctx, uint16_t from, uint8_t to, struct tp_frame *frame);
+uint32_t node_port_rings_poll(struct tp_node *node, uint16_t worker, uint64_t now);
+
+/* attach.c: needs no EAL */
+struct attach *attach_create(struct tp_control *control, const char *path);
+void attach_destroy(struct attach *attach);
+uint32_t attach_poll(struct attach *attach, uint64_t now);
+const char *attach_path(const struct attach *attach);
+
+/* telemetry.c */
+int node_telemetry_add(struct tp_node *node);
+void node_telemetry_remove(struct tp_node *node);
+
+#endif /* NODE_PRIV_H */
