@@ -51,14 +51,14 @@ store_key_hash(const char *key)
 static int
 store_index_make(int dir_fd)
 {
-	const struct store_index head = {
+	static const struct store_index head = {
 		.magic = STORE_INDEX_MAGIC,
 		.version = STORE_INDEX_VERSION,
 		.slot_count = STORE_SLOT_COUNT,
 	};
 	static _Atomic unsigned int serial;
 	char name[64];
-	int ret = 0;
+	int ret;
 	int fd;
 
 	snprintf(name, sizeof(name), "new.%d.%u", getpid(),
@@ -66,13 +66,13 @@ store_index_make(int dir_fd)
 	fd = openat(dir_fd, name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	if (fd < 0)
 		return errno == EEXIST ? 0 : -errno;
-	if (ftruncate(fd, sizeof(head)) < 0)
-		ret = -errno;
-	else if (pwrite(fd, &head, offsetof(struct store_index, classes), 0) !=
+	/* Not sparse: a full file system must fail here, not as SIGBUS in a change. */
+	ret = -posix_fallocate(fd, 0, sizeof(head));
+	if (ret == 0 && pwrite(fd, &head, offsetof(struct store_index, classes), 0) !=
 			(ssize_t)offsetof(struct store_index, classes))
 		ret = -ENOSPC;
 	/* Lost to another maker, or our file swept away by one: the caller looks again. */
-	else if (linkat(dir_fd, name, dir_fd, "index", 0) < 0 && errno != EEXIST &&
+	if (ret == 0 && linkat(dir_fd, name, dir_fd, "index", 0) < 0 && errno != EEXIST &&
 			errno != ENOENT)
 		ret = -errno;
 	unlinkat(dir_fd, name, 0);

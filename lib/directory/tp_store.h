@@ -60,7 +60,7 @@ void tp_store_close(struct tp_store *store);
  *   - -EBUSY: writers were faster 1,000 times in a row.
  *   - any errno of open and read.
  * @threads One user at a time per handle.
- * @cost    file: about 5 us.
+ * @cost    file: about 2 us.
  */
 int tp_store_get(struct tp_store *store, const char *key, void *value, size_t capacity,
 	size_t *bytes, uint64_t *version);
@@ -111,7 +111,8 @@ int tp_store_list(struct tp_store *store, const char *prefix, tp_store_list_fn f
  *
  * @return The number, never 0.
  * @threads One user at a time per handle.
- * @cost    file: three loads when nothing changed; no system call.
+ * @cost    file: 10 ns when nothing changed, 5 us when something did (or a process
+ *   once died within a change); no system call.
  */
 uint64_t tp_store_revision(struct tp_store *store, const char *part);
 
