@@ -69,7 +69,7 @@ static_assert(offsetof(struct pool_header, summary_offset) == 40, "layout is sha
 static_assert(offsetof(struct pool_header, attached) == 128, "layout is shared");
 static_assert(offsetof(struct pool_header, waiting) == 192, "layout is shared");
 
-/* 64 bits of the bitmap, 1 is free. A line each, so that processes working in
+/* 64 bits of the bitmap, 1 is perhaps free. A line each, so that processes working in
  * different words do not touch each other's lines.
  */
 struct pool_word {
@@ -110,7 +110,7 @@ struct tp_slot_pool {
 	uint32_t segment_id;
 	uint32_t client_id;
 	uint32_t hint_first;
-	_Atomic uint32_t hint;		/* where callers without a cache look first */
+	_Atomic uint32_t hint;		/* slot where callers without a cache look first */
 };
 
 /* slot_loan.c, for the other files */
@@ -121,7 +121,7 @@ uint32_t pool_claim(struct tp_slot_pool *pool, uint32_t *hint, uint32_t *indices
 /* Give up this client's bit of slots that it holds without a reference. */
 void pool_unclaim(struct tp_slot_pool *pool, const uint32_t *indices, uint32_t count);
 
-/* Mark slots of one word free; wakes nobody. */
+/* See to it that slots of one word, which nobody holds, are found; wakes nobody. */
 void pool_word_put(struct tp_slot_pool *pool, uint32_t word, uint64_t bits);
 
 /* Say in the summary that a word may have free slots, unless it says so. */

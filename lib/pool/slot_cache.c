@@ -31,7 +31,10 @@ tp_slot_cache_init(struct tp_slot_cache *cache, struct tp_slot_pool *pool, uint3
 static void
 cache_drain(struct tp_slot_cache *cache, uint32_t count)
 {
+	if (count == 0)
+		return;
 	pool_unclaim(cache->pool, cache->slots, count);
+	cache->hint = cache->slots[0];
 	cache->count -= count;
 	memmove(cache->slots, cache->slots + count, cache->count * sizeof(cache->slots[0]));
 }
@@ -77,6 +80,8 @@ tp_slot_cache_return_uncached(struct tp_slot_cache *cache, uint32_t index)
 	 * handle to it that is still under way meets a new generation.
 	 */
 	ret = tp_slot_pool_return(cache->pool, index);
+	if (ret == 0)
+		cache->hint = index;
 	if (wanted && cache->count > 0)
 		tp_slot_cache_flush(cache);
 	return ret;

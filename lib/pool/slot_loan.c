@@ -4,34 +4,38 @@
  * Slot pools: how slots change hands.
  *
  * How it works. The truth about a slot is its word of holders: free when 0,
- * else one bit per client. Three layers only help to find a free one:
+ * else one bit per client. A loan turns it from 0 to our bit by compare-and-swap,
+ * a return clears our bit. Three layers only help to find a free one:
  *
- *   bitmap    bit set: probably free. One fetch_and takes up to 64 candidates,
- *             but a candidate is ours only once our compare-and-swap turned its
- *             holders from 0 to our bit.
- *   summary   bit set: this word of the bitmap may have bits. Set by who puts
- *             a bit back, cleared lazily by who looked there and found nothing.
- *   hint      where this thread found something last.
+ *   bitmap    bit set: perhaps free. Cleared lazily by who looked at the slots of
+ *             a word and found them held, set by who returns a slot and finds it
+ *             clear. So a slot that comes and goes costs no store here.
+ *   summary   bit set: this word of the bitmap may have bits. Lazy likewise.
+ *   hint      the slot where this thread looks first.
+ *
+ * Clearing lazily is safe by one rule, for both layers: clear, then look at the
+ * layer below again, and set again what is free by now; who frees changes the
+ * layer below first, then looks at this one. One of the two sees the other.
  *
  * So no layer needs to be exact, and a process may die between any two stores.
  * What each window leaves behind, and what tp_slot_pool_reap() makes of it:
  *
- *   loan      bits taken from the bitmap      bit 0, holders 0: "lost"
- *             holders = us, generation + 1    held by us
- *   return    holders without us              "lost", or held by others
+ *   loan      holders = us, generation + 1    held by us
+ *   search    bits of held slots cleared      if returned before: "lost", that
+ *                                             is bit 0 and holders 0
+ *             ... and set again if returned meanwhile
+ *             summary bit cleared             word perhaps unknown to summary
+ *             ... and set again if refilled meanwhile
+ *   return    holders without us              "lost" if the bit was clear, or
+ *                                             still held by others
  *             bit set in the bitmap           free, word perhaps unknown to summary
  *             bit set in the summary          free
- *   search    summary bit cleared             word perhaps unknown to summary
- *             ... and set again if the word was refilled meanwhile
  *   wait      waiting = 1                     the next return clears it
  *
  * Reap clears the dead client's bit everywhere, sets the bitmap bit of every
- * slot without holders, and the summary bit of every word with bits. The second
- * may hit a slot that a live process is about to claim or to put back: then the
- * bitmap names a slot that is held, whoever takes that candidate loses the
- * compare-and-swap and drops it, and the holder sets the bit again when it
- * returns the slot. A dropped candidate is never lost: it was held after we took
- * its bit, so its holder's return, which sets the bit, comes after that.
+ * slot without holders, and the summary bit of every word with bits. It may
+ * meet live processes in the same windows: a bit set once too often names a slot
+ * that is held, which the next search finds out.
  */
 #include <errno.h>
 #include <limits.h>
@@ -54,20 +58,7 @@
 #include "pool_priv.h"
 
 #define WAIT_SLICE_NS UINT64_C(10000000)	/* bounds what a killed waker costs */
-#define WORD_TRIES 64				/* bounds what a scribbling process costs */
-
-/* The lowest count bits of a word. */
-static uint64_t
-bits_lowest(uint64_t bits, uint32_t count)
-{
-	uint64_t rest = bits;
-
-	if (count >= (uint32_t)__builtin_popcountll(bits))
-		return bits;
-	while (count-- > 0)
-		rest &= rest - 1;
-	return bits & ~rest;
-}
+#define STALE_MAX 8				/* held slots looked at in vain before clearing */
 
 void
 pool_summary_set(struct tp_slot_pool *pool, uint32_t word)
@@ -132,35 +123,6 @@ pool_word_next(const struct tp_slot_pool *pool, uint32_t from)
 	return POOL_WORD_NONE;
 }
 
-/* Take up to want candidates out of a word; *contended when somebody else was
- * at it.
- */
-static uint64_t
-pool_word_take(struct tp_slot_pool *pool, uint32_t word, uint32_t want, bool *contended)
-{
-	_Atomic uint64_t *bits = &pool->words[word].bits;
-	uint64_t seen = atomic_load_explicit(bits, memory_order_seq_cst);
-
-	POOL_STEP(read_bits);
-	for (uint32_t tries = 0; tries < WORD_TRIES; tries++) {
-		uint64_t take = bits_lowest(seen & pool_word_valid(pool, word), want);
-		uint64_t got;
-
-		if (take == 0)
-			return 0;
-		/* Acquire pairs with the release in pool_word_put(). */
-		seen = atomic_fetch_and_explicit(bits, ~take, memory_order_acq_rel);
-		POOL_STEP(bits_take);
-		got = seen & take;
-		if (got != take)
-			*contended = true;
-		if (got != 0)
-			return got;
-		seen &= ~take;
-	}
-	return 0;
-}
-
 /* Turn one candidate into a slot of ours: a new tenure begins. */
 static bool
 pool_slot_claim(struct tp_slot_pool *pool, uint32_t index)
@@ -171,9 +133,6 @@ pool_slot_claim(struct tp_slot_pool *pool, uint32_t index)
 	rte_int128_t desired = { .val = { pool->client_bit, generation + 1 } };
 	int claimed;
 
-	/* Also the edge that ThreadSanitizer does not see in the assembly below. */
-	if (unlikely(atomic_load_explicit(&slot->holders, memory_order_acquire) != 0))
-		return false;
 	POOL_STEP(read_generation);
 	claimed = rte_atomic128_cmp_exchange((rte_int128_t *)slot, &expected, &desired, 0,
 					     __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE);
@@ -181,45 +140,109 @@ pool_slot_claim(struct tp_slot_pool *pool, uint32_t index)
 	return claimed;
 }
 
-static uint32_t
-pool_bits_claim(struct tp_slot_pool *pool, uint32_t word, uint64_t bits, uint32_t *indices)
+/* The slots of a word that bits stand for were seen held: no use in looking at
+ * them until they are returned.
+ */
+static void
+pool_bits_clear(struct tp_slot_pool *pool, uint32_t word, uint64_t bits)
 {
-	uint32_t count = 0;
+	uint64_t free_now = 0;
 
+	/* Sequentially consistent, as the look at the holders: either we see a
+	 * slot returned, or pool_word_put() sees its bit cleared.
+	 */
+	atomic_fetch_and_explicit(&pool->words[word].bits, ~bits, memory_order_seq_cst);
+	POOL_STEP(bits_clear);
 	for (; bits != 0; bits &= bits - 1) {
+		uint32_t bit = (uint32_t)__builtin_ctzll(bits);
+
+		if (atomic_load_explicit(&pool->slots[word * 64 + bit].holders,
+					 memory_order_seq_cst) == 0)
+			free_now |= UINT64_C(1) << bit;
+	}
+	POOL_STEP(read_free);
+	if (free_now != 0) {
+		pool_word_put(pool, word, free_now);
+		pool_wake(pool);
+	}
+}
+
+/* What one look at a word found. */
+struct pool_search {
+	uint64_t held;		/* bits of slots that are held, by us by now too */
+	uint32_t count;		/* slots claimed */
+	bool contended;		/* somebody else was at it */
+};
+
+/* Claim up to want of the slots that bits stand for. */
+static void
+pool_bits_claim(struct tp_slot_pool *pool, uint32_t word, uint64_t bits, uint32_t *indices,
+		uint32_t want, struct pool_search *search)
+{
+	for (; bits != 0 && search->count < want; bits &= bits - 1) {
 		uint32_t index = word * 64 + (uint32_t)__builtin_ctzll(bits);
 
 		RTE_ASSERT(index < pool->slot_count);
+		search->held |= bits & -bits;
+		/* Acquire pairs with the release in pool_slot_release(). */
+		if (atomic_load_explicit(&pool->slots[index].holders, memory_order_acquire) != 0)
+			continue;
 		if (likely(pool_slot_claim(pool, index)))
-			indices[count++] = index;
+			indices[search->count++] = index;
+		else
+			search->contended = true;
 	}
-	return count;
+}
+
+/* Look at a word, from one of its slots on and around. Returns slots claimed. */
+static uint32_t
+pool_word_claim(struct tp_slot_pool *pool, uint32_t from, uint32_t *indices, uint32_t want,
+		bool *contended)
+{
+	uint32_t word = from / 64;
+	uint64_t upper = UINT64_MAX << (from % 64);
+	uint64_t bits = atomic_load_explicit(&pool->words[word].bits, memory_order_seq_cst) &
+			pool_word_valid(pool, word);
+	struct pool_search search = { 0 };
+
+	POOL_STEP(read_bits);
+	pool_bits_claim(pool, word, bits & upper, indices, want, &search);
+	pool_bits_claim(pool, word, bits & ~upper, indices, want, &search);
+	if (search.held != 0 &&
+	    (search.count < want ||
+	     (uint32_t)__builtin_popcountll(search.held) > search.count + STALE_MAX))
+		pool_bits_clear(pool, word, search.held);
+	if (search.count < want)
+		pool_summary_clear(pool, word);
+	*contended = search.contended;
+	return search.count;
 }
 
 uint32_t
 pool_claim(struct tp_slot_pool *pool, uint32_t *hint, uint32_t *indices, uint32_t want)
 {
-	uint32_t word = *hint;
+	uint32_t from = *hint;
 	uint32_t count = 0;
 
-	/* Each turn takes bits or clears one in the summary, so the search ends
+	/* Each turn takes slots or clears a bit in the summary, so the search ends
 	 * by itself unless others keep putting slots back, or a process gone wild
 	 * keeps setting bits of slots that are held: hence the bound.
 	 */
-	for (uint64_t turn = 0; word != POOL_WORD_NONE && turn <= 4ul * pool->word_count; turn++) {
-		bool contended = false;
-		uint64_t bits = pool_word_take(pool, word, want - count, &contended);
+	for (uint64_t turn = 0; turn <= 4ul * pool->word_count; turn++) {
+		bool contended;
+		uint32_t word;
 
-		count += pool_bits_claim(pool, word, bits, indices + count);
+		count += pool_word_claim(pool, from, indices + count, want - count, &contended);
 		if (count == want && !contended) {
-			*hint = word;
+			/* Not behind the last slot: it may be the pool's last. */
+			*hint = indices[count - 1];
 			return count;
 		}
-		if (bits == 0)
-			pool_summary_clear(pool, word);
-		word = pool_word_next(pool, word + 1);
-		if (word != POOL_WORD_NONE)
-			*hint = word;
+		word = pool_word_next(pool, from / 64 + 1);
+		if (word == POOL_WORD_NONE)
+			break;
+		from = word * 64;
+		*hint = from;
 		if (count == want)
 			break;
 	}
@@ -229,9 +252,13 @@ pool_claim(struct tp_slot_pool *pool, uint32_t *hint, uint32_t *indices, uint32_
 void
 pool_word_put(struct tp_slot_pool *pool, uint32_t word, uint64_t bits)
 {
-	/* Release pairs with the acquire in pool_word_take(); sequential
-	 * consistency is for pool_summary_set() and pool_wake().
+	/* Sequentially consistent with the holders cleared before: either we see
+	 * a bit cleared, or pool_bits_clear() sees the slot free.
 	 */
+	bits &= ~atomic_load_explicit(&pool->words[word].bits, memory_order_seq_cst);
+	POOL_STEP(read_put);
+	if (bits == 0)
+		return;
 	atomic_fetch_or_explicit(&pool->words[word].bits, bits, memory_order_seq_cst);
 	POOL_STEP(bits_put);
 	pool_summary_set(pool, word);
@@ -264,7 +291,7 @@ pool_slot_release(struct tp_slot_pool *pool, uint32_t index, bool *held)
 	 * it is over before we put it back.
 	 */
 	uint64_t old = atomic_fetch_and_explicit(&pool->slots[index].holders, ~pool->client_bit,
-						 memory_order_acq_rel);
+						 memory_order_seq_cst);
 
 	POOL_STEP(slot_release);
 	*held = (old & pool->client_bit) != 0;
@@ -463,6 +490,8 @@ tp_slot_pool_return(struct tp_slot_pool *pool, uint32_t index)
 	if (free_now) {
 		pool_word_put(pool, index / 64, UINT64_C(1) << (index % 64));
 		pool_wake(pool);
+		/* It is warm: let the next loan look here first. */
+		atomic_store_explicit(&pool->hint, index, memory_order_relaxed);
 	}
 	return 0;
 }

@@ -67,7 +67,7 @@ pool_hint_first(uint32_t client_id, uint32_t word_count)
 
 	for (unsigned int bit = 0; bit < 6; bit++)
 		reversed |= ((client_id >> bit) & 1) << (5 - bit);
-	return (uint32_t)((uint64_t)reversed * word_count / TP_SLOT_CLIENT_MAX);
+	return (uint32_t)((uint64_t)reversed * word_count / TP_SLOT_CLIENT_MAX) * 64;
 }
 
 /* This process's side of a pool whose layout is known to be good. */
@@ -278,9 +278,15 @@ tp_slot_pool_available(const struct tp_slot_pool *pool)
 	uint32_t count = 0;
 
 	for (uint32_t i = 0; i < pool->word_count; i++) {
-		uint64_t bits = atomic_load_explicit(&pool->words[i].bits, memory_order_relaxed);
+		uint64_t bits = atomic_load_explicit(&pool->words[i].bits, memory_order_relaxed) &
+				pool_word_valid(pool, i);
 
-		count += (uint32_t)__builtin_popcountll(bits & pool_word_valid(pool, i));
+		/* A bit says perhaps, its holders say. */
+		for (; bits != 0; bits &= bits - 1) {
+			uint32_t index = i * 64 + (uint32_t)__builtin_ctzll(bits);
+
+			count += tp_slot_pool_holders(pool, index) == 0;
+		}
 	}
 	return count;
 }

@@ -126,7 +126,7 @@ int tp_slot_pool_reap(struct tp_slot_pool *pool, uint32_t client_id);
  *   Index, or TP_SLOT_NONE and rte_errno:
  *   - ENOSPC: none is free (some may rest in caches).
  * @threads Any.
- * @cost    Two locked instructions; no system call, no lock.
+ * @cost    One locked instruction while slots come and go; no system call, no lock.
  */
 uint32_t tp_slot_pool_loan(struct tp_slot_pool *pool);
 
@@ -137,7 +137,7 @@ uint32_t tp_slot_pool_loan(struct tp_slot_pool *pool);
  *   Shape [count]; contents undefined on failure.
  * @return 0, or -ENOSPC.
  * @threads Any.
- * @cost    One locked instruction a slot and one per 64; no system call, no lock.
+ * @cost    One locked instruction a slot and one or two per 64; no system call, no lock.
  */
 int tp_slot_pool_loan_bulk(struct tp_slot_pool *pool, uint32_t *indices, uint32_t count);
 
@@ -164,7 +164,8 @@ uint32_t tp_slot_pool_loan_wait(struct tp_slot_pool *pool, uint64_t deadline_ns)
  *   - -EINVAL: no slot has this index.
  *   - -EALREADY: this process does not hold it: returned twice, or never loaned.
  * @threads Any.
- * @cost    Two locked instructions; a system call only when somebody waits.
+ * @cost    One locked instruction, two more when searches had given the slot up; a
+ *          system call only when somebody waits.
  */
 int tp_slot_pool_return(struct tp_slot_pool *pool, uint32_t index);
 
@@ -177,7 +178,7 @@ int tp_slot_pool_return(struct tp_slot_pool *pool, uint32_t index);
  *   0 to TP_SLOT_BULK_MAX, else -EINVAL.
  * @return 0, or with nothing changed -EINVAL or -EALREADY as tp_slot_pool_return().
  * @threads Any.
- * @cost    One locked instruction a slot and one per run of slots in one 64.
+ * @cost    One locked instruction a slot and at most two per run of slots in one 64.
  */
 int tp_slot_pool_return_bulk(struct tp_slot_pool *pool, const uint32_t *indices, uint32_t count);
 
@@ -185,11 +186,10 @@ int tp_slot_pool_return_bulk(struct tp_slot_pool *pool, const uint32_t *indices,
 uint32_t tp_slot_pool_capacity(const struct tp_slot_pool *pool);
 
 /**
- * Slots that nobody holds, a snapshot. Right after a reap, while others loan and
- * return, a slot that is on loan may be counted until somebody looks at it.
+ * Slots that nobody holds, a snapshot.
  *
  * @threads Any.
- * @cost    One cache line per 64 slots.
+ * @cost    One cache line per 64 slots, and one per 4 slots that may be free.
  */
 uint32_t tp_slot_pool_available(const struct tp_slot_pool *pool);
 
