@@ -29,6 +29,9 @@ uint32_t store_dir_file_count(void);
 /* Deterministic random numbers (splitmix64). */
 uint64_t random_next(uint64_t *seed);
 
+/* In a child just forked: it does not outlive a test that is killed. */
+void die_with_parent(void);
+
 /* cmocka setup and teardown: a fresh directory for each test. */
 int store_dir_setup(void **state);
 int store_dir_teardown(void **state);

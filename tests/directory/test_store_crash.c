@@ -132,6 +132,7 @@ count_once(int n, int signal_at_point)
 		uint64_t version;
 		uint64_t number = counter_read(store, "node/1", &version);
 
+		die_with_parent();
 		point_signal = signal_at_point;
 		points_left = n;
 		counter_write(store, "node/1", number + 1, version);
@@ -290,8 +291,10 @@ test_store_killed_at_random_loses_and_repeats_nothing(void **state)
 			if (pids[i] != 0)
 				continue;
 			pids[i] = fork();
-			if (pids[i] == 0)
+			if (pids[i] == 0) {
+				die_with_parent();
 				count_for_ever(done);
+			}
 		}
 		nanosleep(&pause, NULL);
 		kill(pids[victim], SIGKILL);

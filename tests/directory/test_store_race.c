@@ -33,8 +33,10 @@ run_processes(int (*fn)(int index))
 
 	for (int i = 0; i < PROCESSES; i++) {
 		pids[i] = fork();
-		if (pids[i] == 0)
+		if (pids[i] == 0) {
+			die_with_parent();
 			_exit(fn(i));
+		}
 	}
 	for (int i = 0; i < PROCESSES; i++) {
 		int status = -1;
