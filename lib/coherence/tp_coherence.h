@@ -52,6 +52,12 @@ struct tp_coherence_config {
 	uint64_t retry_ns;		/* first repeat of an unanswered request; 0: 20 ms */
 	struct tp_directory *directory;	/* shared by the node's workers */
 	struct tp_directory_worker *directory_worker;
+	/*
+	 * Whether the copy of a page was used since it was last asked, and forget
+	 * it (the reference bit of the frame word). NULL: eviction is FIFO.
+	 */
+	bool (*referenced)(void *ctx, uint32_t region_id, uint32_t page_index);
+	void *referenced_ctx;
 };
 
 /* A client request, as the node hands it in: what to complete, opaque here. */

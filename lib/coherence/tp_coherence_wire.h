@@ -37,7 +37,8 @@ extern "C" {
 	MSG(PUT_ACK,    15, RESPONSE, 0)	\
 	MSG(AMO_RESULT, 16, RESPONSE, 0)	\
 	MSG(INV_ACK,    17, RESPONSE, 0)	\
-	MSG(WB,         18, RESPONSE, 1)
+	MSG(WB,         18, RESPONSE, 1)	\
+	MSG(UNBLOCK,    19, RESPONSE, 0)
 
 enum tp_coherence_msg_type {
 #define TP_COHERENCE_MSG_AS_ENUM(name, id, cls, payload) TP_MSG_##name = (id),
@@ -48,9 +49,12 @@ enum tp_coherence_msg_type {
 
 #define TP_MSG_F_ZERO      0x01u	/* the page is all zero: no payload */
 #define TP_MSG_F_IN_PLACE  0x02u	/* sender = receiver: the home frame itself; never on the wire */
-#define TP_MSG_F_RETRY     0x04u	/* repeat of an outstanding request */
+#define TP_MSG_F_RETRY     0x04u	/* repeat of an outstanding request; NACK: not now, ask again later */
 #define TP_MSG_F_HAVE_COPY 0x08u	/* GET_M: the requester holds S */
-#define TP_MSG_F_NO_DATA   0x10u	/* WB: the page never arrived here */
+#define TP_MSG_F_NO_DATA   0x10u	/* WB: the page is not here: its contents are lost */
+#define TP_MSG_F_PROBE     0x20u	/* GET: only ask after one that was forwarded; never a new request */
+#define TP_MSG_F_UNBLOCK   0x40u	/* DATA: tell the home with UNBLOCK that it arrived */
+#define TP_MSG_F_MAYBE     0x80u	/* INV: the home is not sure that there is a copy */
 
 struct tp_coherence_msg {
 	uint8_t type;			/* enum tp_coherence_msg_type */

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Eviction: CLOCK over the cache slots with the reference bit that the caller
+ * keeps in the frame word. It starts before the last slot is gone, so that a
+ * miss seldom waits for one.
+ */
+#include "coherence_priv.h"
+
+#define EVICT_SCAN 64	/* slots looked at in one turn */
+
+/* Slots that will be free without more evictions. */
+static uint32_t
+slots_coming(const struct tp_coherence *c)
+{
+	return c->cache_free_count + c->evicting;
+}
+
+static bool
+frame_evict(struct tp_coherence *c, struct coherence_frame *frame)
+{
+	struct coherence_region *region;
+	struct coherence_event ev;
+
+	if (frame->state != FRAME_HELD)
+		return false;
+	region = &c->regions[frame->region];
+	coherence_event_init(&ev, c, region, frame->page);
+	if ((ev.page->state != CACHE_S && ev.page->state != CACHE_M) || ev.page->request != 0 ||
+	    region->removing || !c->peers[ev.home].up)
+		return false;
+	if (c->config.referenced != NULL &&
+	    c->config.referenced(c->config.referenced_ctx, region->id, ev.index))
+		return false;
+	coherence_cache_step(&ev, CE_EVICT);
+	if (ev.page->state == CACHE_S || ev.page->state == CACHE_M)
+		return false;
+	c->stats.evictions++;
+	return true;
+}
+
+/* One page on its way out, if one can be found. */
+static bool
+evict_one(struct tp_coherence *c)
+{
+	uint32_t count;
+
+	for (count = 0; count < EVICT_SCAN && count < 2 * c->config.cache_slot_count; count++) {
+		struct coherence_frame *frame =
+			&c->frames[c->config.home_slot_count + c->clock_hand];
+
+		c->clock_hand = (c->clock_hand + 1) % c->config.cache_slot_count;
+		if (frame_evict(c, frame))
+			return true;
+	}
+	return false;
+}
+
+/* Somebody waits for a slot: one more page goes at once. */
+void
+coherence_evict_start(struct tp_coherence *c)
+{
+	if (slots_coming(c) <= c->slot_low)
+		evict_one(c);
+}
+
+uint32_t
+coherence_evict_poll(struct tp_coherence *c)
+{
+	uint32_t work = 0;
+
+	while (slots_coming(c) < c->slot_low && coherence_room(c)) {
+		if (!evict_one(c))
+			break;
+		work++;
+	}
+	return work;
+}

@@ -1,0 +1,990 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * The home side: who has a copy of a page homed here, as the table of
+ * docs/coherence.md, "Home". coherence_home_step() holds the only store to an
+ * entry's state; actions are short and never step again.
+ */
+#include "cache_priv.h"
+
+bool
+coherence_home_is_stable(unsigned int state)
+{
+	return state == HOME_U || state == HOME_S || state == HOME_M || state == HOME_L;
+}
+
+/* Find the entry. false: this node is not the home, or does not know it yet. */
+bool
+coherence_home_entry(struct coherence_event *ev)
+{
+	const struct tp_region *region = ev->region->region;
+
+	if (!coherence_page_is_home(ev) || ev->region->directory_slot == UINT32_MAX)
+		return false;
+	ev->entry = tp_directory_entry_get(ev->c->config.directory, ev->region->directory_slot,
+		tp_region_home_index(region, ev->index));
+	if (!(ev->entry->flags & ENTRY_SEEN)) {
+		ev->entry->flags |= ENTRY_SEEN;
+		ev->entry->state = ev->region->home_lost ? HOME_L : HOME_U;
+	}
+	return true;
+}
+
+static struct tp_directory_worker *
+sharers_of(const struct coherence_event *ev)
+{
+	return ev->c->config.directory_worker;
+}
+
+static uint32_t
+msg_txn(const struct coherence_event *ev)
+{
+	return rte_le_to_cpu_32(ev->msg->txn);
+}
+
+static void
+reply(struct coherence_event *ev, enum tp_coherence_msg_type type, uint16_t node, uint16_t worker,
+	uint32_t txn, uint8_t flags, uint8_t reason)
+{
+	struct tp_coherence_msg msg;
+
+	coherence_msg_init(ev, &msg, type, ev->entry->sequence, txn);
+	msg.requester = rte_cpu_to_le_16(node);
+	msg.requester_worker = rte_cpu_to_le_16(worker);
+	msg.flags = flags;
+	msg.reason = reason;
+	coherence_send(ev, node, worker, &msg, false);
+}
+
+void
+coherence_home_nack(struct coherence_event *ev, uint16_t node, uint16_t worker, uint32_t txn,
+	enum tp_reason reason, uint8_t flags)
+{
+	reply(ev, TP_MSG_NACK, node, worker, txn, flags, (uint8_t)reason);
+}
+
+static enum coherence_way
+refuse(struct coherence_event *ev, enum tp_reason reason, uint8_t flags)
+{
+	coherence_home_nack(ev, ev->from, ev->from_worker, msg_txn(ev), reason, flags);
+	return WAY_STAY;
+}
+
+/* Home memory to a requester; to this node itself it is in place. */
+static void
+data(struct coherence_event *ev, enum tp_coherence_msg_type type, uint16_t node, uint16_t worker,
+	uint32_t txn, uint8_t flags)
+{
+	struct tp_coherence_msg msg;
+	bool zero = ev->page->frame == 0 || ev->page->flags & PAGE_ZERO;
+
+	coherence_msg_init(ev, &msg, type, ev->entry->sequence, txn);
+	msg.requester = rte_cpu_to_le_16(node);
+	msg.requester_worker = rte_cpu_to_le_16(worker);
+	msg.flags = flags;
+	if (zero && node != ev->c->config.node_id)
+		msg.flags |= TP_MSG_F_ZERO;
+	coherence_send(ev, node, worker, &msg, !zero || node == ev->c->config.node_id);
+}
+
+/* The contents that came with the message become home memory. */
+static void
+store(struct coherence_event *ev)
+{
+	RTE_ASSERT(ev->page->frame != 0);
+	if (ev->msg->flags & TP_MSG_F_IN_PLACE)
+		return;
+	if (ev->msg->flags & TP_MSG_F_ZERO) {
+		ev->page->flags |= PAGE_ZERO;
+		return;
+	}
+	coherence_action_page(ev, TP_ACTION_COPY_IN, TP_ACCESS_NONE);
+	ev->page->flags &= (uint8_t)~PAGE_ZERO;
+	ev->c->stats.pages_in++;
+}
+
+/* Any node but one has a copy that must go first. */
+static bool
+has_other(const struct coherence_event *ev, uint32_t but)
+{
+	uint32_t node;
+
+	for (node = tp_directory_sharer_next(sharers_of(ev), ev->entry, 0); node != TP_NODE_NONE;
+	     node = tp_directory_sharer_next(sharers_of(ev), ev->entry, node + 1)) {
+		if (node != but && node <= ev->c->config.node_id_max &&
+		    !ev->c->peers[node].fenced && ev->c->peers[node].worker_count != 0)
+			return true;
+	}
+	return false;
+}
+
+static void
+grant(struct coherence_event *ev, uint16_t node, uint16_t worker, uint32_t txn, bool upgrade)
+{
+	tp_directory_sharer_clear(sharers_of(ev), ev->entry);
+	ev->entry->owner = node;
+	if (upgrade)
+		reply(ev, TP_MSG_GRANT_M, node, worker, txn, 0, 0);
+	else
+		data(ev, TP_MSG_DATA_M, node, worker, txn, 0);
+}
+
+/* Nobody has a copy: run the atomic on home memory. */
+static void
+run_atomic(struct coherence_event *ev, const struct tp_coherence_msg *amo, uint16_t node,
+	uint16_t worker)
+{
+	struct tp_action *action;
+
+	tp_directory_sharer_clear(sharers_of(ev), ev->entry);
+	coherence_home_frame_zero(ev);
+	coherence_action_page(ev, TP_ACTION_ATOMIC, TP_ACCESS_NONE);
+	action = &ev->c->out->actions[ev->c->out->count - 1];
+	action->node = node;
+	action->worker = worker;
+	action->msg = *amo;
+	action->msg.type = TP_MSG_AMO_RESULT;
+	action->msg.flags = 0;
+	action->msg.sequence = rte_cpu_to_le_64(ev->entry->sequence);
+	ev->c->stats.atomics_home++;
+}
+
+/* The page's contents are nowhere any more. */
+static void
+lose(struct coherence_event *ev)
+{
+	ev->c->stats.pages_lost++;
+	tp_directory_sharer_clear(sharers_of(ev), ev->entry);
+	ev->entry->owner = TP_NODE_NONE;
+	ev->entry->flags &= (uint16_t)~ENTRY_REVIVE;
+}
+
+/* Send, or send again, what the transaction asks of the owner. */
+void
+coherence_home_forward(struct coherence_event *ev)
+{
+	const struct coherence_busy *busy = coherence_busy_of(ev);
+	struct tp_coherence_msg msg;
+	enum tp_coherence_msg_type type = TP_MSG_RECALL;
+
+	if (!ev->c->peers[busy->old_owner].up) {
+		coherence_fence_ask(ev->c, busy->old_owner);
+		return;
+	}
+	if (busy->msg.type == TP_MSG_GET_S)
+		type = TP_MSG_FWD_S;
+	else if (busy->msg.type == TP_MSG_GET_M && !busy->lost)
+		type = TP_MSG_FWD_M;
+	coherence_msg_init(ev, &msg, type, ev->entry->sequence,
+		rte_le_to_cpu_32(busy->msg.txn));
+	msg.requester = rte_cpu_to_le_16(busy->requester);
+	msg.requester_worker = rte_cpu_to_le_16(busy->requester_worker);
+	coherence_send(ev, busy->old_owner, coherence_worker_of(ev, busy->old_owner), &msg,
+		false);
+}
+
+/* -- actions, named as the table prints them -- */
+
+static enum coherence_way
+get_s(struct coherence_event *ev)
+{
+	ev->entry->sequence++;
+	if (!coherence_mutant(ev->c, MUTANT_forget_sharer))
+		tp_directory_sharer_add(sharers_of(ev), ev->entry, ev->from);
+	data(ev, TP_MSG_DATA_S, ev->from, ev->from_worker, msg_txn(ev), 0);
+	return WAY_NEXT;
+}
+
+/* What is granted for writing has home memory to come back to. */
+static enum coherence_way
+get_m(struct coherence_event *ev)
+{
+	if (!coherence_frame_take(ev))
+		return refuse(ev, TP_EXHAUSTED, 0);
+	ev->entry->sequence++;
+	grant(ev, ev->from, ev->from_worker, msg_txn(ev), false);
+	return WAY_NEXT;
+}
+
+static enum coherence_way
+amo(struct coherence_event *ev)
+{
+	if (!coherence_frame_take(ev))
+		return refuse(ev, TP_EXHAUSTED, 0);
+	ev->entry->sequence++;
+	run_atomic(ev, ev->msg, ev->from, ev->from_worker);
+	return WAY_NEXT;
+}
+
+static enum coherence_way
+finish_inv(struct coherence_event *ev)
+{
+	const struct coherence_busy *busy = coherence_busy_of(ev);
+
+	if (busy->cancelled) {
+		tp_directory_sharer_clear(sharers_of(ev), ev->entry);
+		return WAY_ALT;
+	}
+	if (busy->msg.type == TP_MSG_AMO) {
+		run_atomic(ev, &busy->msg, busy->requester, busy->requester_worker);
+		return WAY_ALT;
+	}
+	grant(ev, busy->requester, busy->requester_worker, rte_le_to_cpu_32(busy->msg.txn),
+		busy->upgrade);
+	return WAY_NEXT;
+}
+
+/* The requester's copy is surely there and surely current. */
+static bool
+may_upgrade(const struct coherence_event *ev)
+{
+	if (!(ev->msg->flags & TP_MSG_F_HAVE_COPY))
+		return false;
+	if (coherence_mutant(ev->c, MUTANT_upgrade_without_copy))
+		return true;
+	return tp_directory_sharer_is_exact(sharers_of(ev), ev->entry) &&
+		tp_directory_sharer_contains(sharers_of(ev), ev->entry, ev->from);
+}
+
+static void
+start_inv(struct coherence_event *ev, struct coherence_busy *busy, uint16_t but)
+{
+	ev->entry->sequence++;
+	coherence_pending_fill(ev, but);
+	coherence_pending_send(ev);
+	if (!coherence_mutant(ev->c, MUTANT_grant_before_acks))
+		return;
+	for (uint32_t node = 0; node <= ev->c->config.node_id_max; node++)
+		coherence_pending_clear(ev, (uint16_t)node);
+	finish_inv(ev);
+	RTE_ASSERT(busy->pending_count == 0);
+}
+
+static enum coherence_way
+get_m_shared(struct coherence_event *ev)
+{
+	bool keeps = may_upgrade(ev);
+	struct coherence_busy *busy;
+
+	if (!coherence_frame_take(ev))
+		return refuse(ev, TP_EXHAUSTED, 0);
+	if (!has_other(ev, ev->from)) {
+		ev->entry->sequence++;
+		grant(ev, ev->from, ev->from_worker, msg_txn(ev), keeps);
+		return WAY_ALT;
+	}
+	busy = coherence_busy_start(ev);
+	if (busy == NULL)
+		return refuse(ev, TP_EXHAUSTED, TP_MSG_F_RETRY);
+	busy->upgrade = keeps;
+	start_inv(ev, busy, ev->from);
+	if (coherence_mutant(ev->c, MUTANT_grant_before_acks)) {
+		coherence_busy_over(ev);
+		return WAY_ALT;
+	}
+	return WAY_NEXT;
+}
+
+static enum coherence_way
+amo_shared(struct coherence_event *ev)
+{
+	struct coherence_busy *busy;
+
+	if (!coherence_frame_take(ev))
+		return refuse(ev, TP_EXHAUSTED, 0);
+	if (!has_other(ev, TP_NODE_NONE)) {
+		ev->entry->sequence++;
+		run_atomic(ev, ev->msg, ev->from, ev->from_worker);
+		return WAY_ALT;
+	}
+	busy = coherence_busy_start(ev);
+	if (busy == NULL)
+		return refuse(ev, TP_EXHAUSTED, TP_MSG_F_RETRY);
+	ev->entry->sequence++;
+	coherence_pending_fill(ev, TP_NODE_NONE);
+	coherence_pending_send(ev);
+	return WAY_NEXT;
+}
+
+/*
+ * The owner asks for the page: it has it no more, without having given it back.
+ * Repeats of a request that was granted do not come here.
+ */
+static enum coherence_way
+owner_lost(struct coherence_event *ev)
+{
+	ev->c->stats.protocol_errors++;
+	lose(ev);
+	refuse(ev, TP_NODE_CRASHED, 0);
+	return WAY_ALT;
+}
+
+static enum coherence_way
+get_owned(struct coherence_event *ev)
+{
+	if (ev->entry->owner == ev->from)
+		return owner_lost(ev);
+	if (coherence_mutant(ev->c, MUTANT_read_from_stale_home) &&
+	    ev->msg->type == TP_MSG_GET_S) {
+		data(ev, TP_MSG_DATA_S, ev->from, ev->from_worker, msg_txn(ev), 0);
+		return WAY_STAY;
+	}
+	if (coherence_busy_start(ev) == NULL)
+		return refuse(ev, TP_EXHAUSTED, TP_MSG_F_RETRY);
+	ev->entry->sequence++;
+	ev->c->stats.forwards++;
+	coherence_home_forward(ev);
+	return WAY_NEXT;
+}
+
+static enum coherence_way
+recall(struct coherence_event *ev)
+{
+	if (coherence_busy_start(ev) == NULL)
+		return refuse(ev, TP_EXHAUSTED, TP_MSG_F_RETRY);
+	ev->entry->sequence++;
+	ev->c->stats.recalls++;
+	coherence_home_forward(ev);
+	return WAY_NEXT;
+}
+
+static enum coherence_way
+refuse_lost(struct coherence_event *ev)
+{
+	return refuse(ev, TP_NODE_CRASHED, 0);
+}
+
+static enum coherence_way
+defer(struct coherence_event *ev)
+{
+	if (!coherence_defer(ev))
+		return refuse(ev, TP_EXHAUSTED, TP_MSG_F_RETRY);
+	return WAY_STAY;
+}
+
+static enum coherence_way
+put_ack(struct coherence_event *ev)
+{
+	reply(ev, TP_MSG_PUT_ACK, ev->from, ev->from_worker, msg_txn(ev), 0, 0);
+	return WAY_STAY;
+}
+
+static enum coherence_way
+put_shared(struct coherence_event *ev)
+{
+	put_ack(ev);
+	tp_directory_sharer_remove(sharers_of(ev), ev->entry, ev->from);
+	if (tp_directory_sharer_count(sharers_of(ev), ev->entry) == 0)
+		return WAY_ALT;
+	return WAY_NEXT;
+}
+
+static enum coherence_way
+put_owned(struct coherence_event *ev)
+{
+	if (ev->entry->owner != ev->from)
+		return put_ack(ev);
+	/* It waited behind a transaction: its contents are gone, it has them still. */
+	if (!ev->has_payload)
+		return refuse(ev, TP_EXHAUSTED, TP_MSG_F_RETRY);
+	if (!coherence_mutant(ev->c, MUTANT_lost_write_back))
+		store(ev);
+	ev->entry->owner = TP_NODE_NONE;
+	put_ack(ev);
+	return WAY_NEXT;
+}
+
+/* The new owner gives back what it was forwarded before its UNBLOCK is here. */
+static enum coherence_way
+put_unblock(struct coherence_event *ev)
+{
+	if (coherence_busy_of(ev)->requester != ev->from)
+		return defer(ev);
+	return put_owned(ev);
+}
+
+/* ... before even the old owner's WB, which would overwrite it. */
+static enum coherence_way
+put_early(struct coherence_event *ev)
+{
+	if (coherence_busy_of(ev)->requester != ev->from)
+		return defer(ev);
+	return refuse(ev, TP_EXHAUSTED, TP_MSG_F_RETRY);
+}
+
+static enum coherence_way
+inv_ack(struct coherence_event *ev)
+{
+	if (!coherence_pending_clear(ev, ev->from)) {
+		ev->c->stats.stale_messages++;
+		return WAY_STAY;
+	}
+	return coherence_busy_of(ev)->pending_count == 0 ? finish_inv(ev) : WAY_STAY;
+}
+
+static void
+write_back(struct coherence_event *ev)
+{
+	store(ev);
+	reply(ev, TP_MSG_WB_ACK, ev->from, ev->from_worker, 0, 0, 0);
+}
+
+/* The requester has the data when it says so, or gets it here at home. */
+static bool
+is_delivered(struct coherence_event *ev, enum tp_coherence_msg_type type)
+{
+	const struct coherence_busy *busy = coherence_busy_of(ev);
+
+	if (busy->unblocked || busy->cancelled)
+		return true;
+	if (busy->requester == ev->c->config.node_id) {
+		data(ev, type, busy->requester, busy->requester_worker,
+			rte_le_to_cpu_32(busy->msg.txn), 0);
+		return true;
+	}
+	if (busy->resupply) {
+		ev->c->stats.resupplies++;
+		data(ev, type, busy->requester, busy->requester_worker,
+			rte_le_to_cpu_32(busy->msg.txn), TP_MSG_F_UNBLOCK);
+	}
+	return false;
+}
+
+static enum coherence_way
+wb_shared(struct coherence_event *ev)
+{
+	const struct coherence_busy *busy = coherence_busy_of(ev);
+
+	write_back(ev);
+	ev->entry->owner = TP_NODE_NONE;
+	tp_directory_sharer_add(sharers_of(ev), ev->entry, busy->old_owner);
+	if (!busy->cancelled)
+		tp_directory_sharer_add(sharers_of(ev), ev->entry, busy->requester);
+	return is_delivered(ev, TP_MSG_DATA_S) ? WAY_NEXT : WAY_ALT;
+}
+
+static enum coherence_way
+wb_owned(struct coherence_event *ev)
+{
+	write_back(ev);
+	ev->entry->owner = coherence_busy_of(ev)->requester;
+	return is_delivered(ev, TP_MSG_DATA_M) ? WAY_NEXT : WAY_ALT;
+}
+
+static enum coherence_way
+wb_recalled(struct coherence_event *ev)
+{
+	const struct coherence_busy *busy = coherence_busy_of(ev);
+
+	write_back(ev);
+	ev->entry->owner = TP_NODE_NONE;
+	if (busy->lost) {
+		lose(ev);
+		return WAY_ALT;
+	}
+	if (!busy->cancelled)
+		run_atomic(ev, &busy->msg, busy->requester, busy->requester_worker);
+	return WAY_NEXT;
+}
+
+static void
+busy_refuse(struct coherence_event *ev)
+{
+	const struct coherence_busy *busy = coherence_busy_of(ev);
+
+	if (!busy->cancelled)
+		coherence_home_nack(ev, busy->requester, busy->requester_worker,
+			rte_le_to_cpu_32(busy->msg.txn), TP_NODE_CRASHED, 0);
+}
+
+static enum coherence_way
+wb_none(struct coherence_event *ev)
+{
+	reply(ev, TP_MSG_WB_ACK, ev->from, ev->from_worker, 0, 0, 0);
+	busy_refuse(ev);
+	lose(ev);
+	return WAY_NEXT;
+}
+
+static enum coherence_way
+ignore(struct coherence_event *ev)
+{
+	return WAY_STAY;
+}
+
+static enum coherence_way
+stale(struct coherence_event *ev)
+{
+	ev->c->stats.stale_messages++;
+	return WAY_STAY;
+}
+
+/* Whoever says WB wants to hear that it came. */
+static enum coherence_way
+stale_wb(struct coherence_event *ev)
+{
+	struct tp_coherence_msg msg;
+
+	ev->c->stats.stale_messages++;
+	coherence_msg_init(ev, &msg, TP_MSG_WB_ACK, rte_le_to_cpu_64(ev->msg->sequence), 0);
+	coherence_send(ev, ev->from, ev->from_worker, &msg, false);
+	return WAY_STAY;
+}
+
+static enum coherence_way
+unblock_early(struct coherence_event *ev)
+{
+	coherence_busy_of(ev)->unblocked = true;
+	return WAY_STAY;
+}
+
+static enum coherence_way
+unblock(struct coherence_event *ev)
+{
+	return WAY_NEXT;
+}
+
+/* The new owner has it. The old one's WB may still come: it is old by then. */
+static enum coherence_way
+delivered(struct coherence_event *ev)
+{
+	ev->entry->owner = coherence_busy_of(ev)->requester;
+	return WAY_NEXT;
+}
+
+/* It had got the page before its refusal: it is the owner. */
+static enum coherence_way
+revive(struct coherence_event *ev)
+{
+	if (!(ev->entry->flags & ENTRY_REVIVE) || ev->entry->owner != ev->from) {
+		ev->c->stats.stale_messages++;
+		return WAY_STAY;
+	}
+	ev->entry->flags &= (uint16_t)~ENTRY_REVIVE;
+	ev->c->stats.pages_lost--;
+	return WAY_NEXT;
+}
+
+static enum coherence_way
+fenced_shared(struct coherence_event *ev)
+{
+	tp_directory_sharer_remove(sharers_of(ev), ev->entry, ev->from);
+	if (tp_directory_sharer_count(sharers_of(ev), ev->entry) == 0)
+		return WAY_ALT;
+	return WAY_STAY;
+}
+
+static enum coherence_way
+fenced_owned(struct coherence_event *ev)
+{
+	if (ev->entry->owner != ev->from)
+		return WAY_STAY;
+	if (coherence_mutant(ev->c, MUTANT_ignored_epoch)) {
+		ev->entry->owner = TP_NODE_NONE;
+		return WAY_ALT;
+	}
+	lose(ev);
+	return WAY_NEXT;
+}
+
+static enum coherence_way
+fenced_lost(struct coherence_event *ev)
+{
+	if (ev->entry->flags & ENTRY_REVIVE && ev->entry->owner == ev->from) {
+		ev->entry->flags &= (uint16_t)~ENTRY_REVIVE;
+		ev->entry->owner = TP_NODE_NONE;
+	}
+	return WAY_STAY;
+}
+
+static enum coherence_way
+fenced_inv(struct coherence_event *ev)
+{
+	struct coherence_busy *busy = coherence_busy_of(ev);
+
+	if (busy->requester == ev->from)
+		busy->cancelled = true;
+	tp_directory_sharer_remove(sharers_of(ev), ev->entry, ev->from);
+	if (!coherence_pending_clear(ev, ev->from) || busy->pending_count != 0)
+		return WAY_STAY;
+	return finish_inv(ev);
+}
+
+static enum coherence_way
+fenced_fwd_s(struct coherence_event *ev)
+{
+	struct coherence_busy *busy = coherence_busy_of(ev);
+
+	if (busy->old_owner == ev->from) {
+		busy_refuse(ev);
+		lose(ev);
+		return WAY_NEXT;
+	}
+	if (busy->requester == ev->from)
+		busy->cancelled = true;
+	return WAY_STAY;
+}
+
+/*
+ * The old owner died: did the requester get the page before? It says so with
+ * its UNBLOCK, then the entry comes back to life; or takes the NACK.
+ * The requester died: it may have written to it.
+ */
+static enum coherence_way
+fenced_fwd_m(struct coherence_event *ev)
+{
+	struct coherence_busy *busy = coherence_busy_of(ev);
+
+	if (busy->old_owner == ev->from) {
+		bool revivable = busy->requester != ev->c->config.node_id && !busy->cancelled;
+
+		busy_refuse(ev);
+		lose(ev);
+		if (revivable) {
+			ev->entry->owner = busy->requester;
+			ev->entry->flags |= ENTRY_REVIVE;
+		}
+		return WAY_NEXT;
+	}
+	if (busy->requester != ev->from)
+		return WAY_STAY;
+	busy->cancelled = true;
+	busy->lost = true;
+	return WAY_ALT;
+}
+
+static enum coherence_way
+fenced_recall(struct coherence_event *ev)
+{
+	struct coherence_busy *busy = coherence_busy_of(ev);
+
+	if (busy->old_owner == ev->from) {
+		busy_refuse(ev);
+		lose(ev);
+		return WAY_NEXT;
+	}
+	if (busy->requester == ev->from)
+		busy->cancelled = true;
+	return WAY_STAY;
+}
+
+static enum coherence_way
+fenced_unb_s(struct coherence_event *ev)
+{
+	tp_directory_sharer_remove(sharers_of(ev), ev->entry, ev->from);
+	return coherence_busy_of(ev)->requester == ev->from ? WAY_NEXT : WAY_STAY;
+}
+
+static enum coherence_way
+fenced_unb_m(struct coherence_event *ev)
+{
+	if (coherence_busy_of(ev)->requester != ev->from)
+		return WAY_STAY;
+	lose(ev);
+	return WAY_NEXT;
+}
+
+#define TO(state) HOME_##state, HOME_##state
+#define TO2(state, other) HOME_##state, HOME_##other
+#define DO(action) action, #action
+
+static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_COUNT] = {
+	[HOME_U] = {
+		[HE_GET_S]   = { DO(get_s), TO(S) },
+		[HE_GET_M]   = { DO(get_m), TO(M) },
+		[HE_AMO]     = { DO(amo), TO(U) },
+		[HE_PUT_S]   = { DO(put_ack), TO(U) },
+		[HE_PUT_M]   = { DO(put_ack), TO(U) },
+		[HE_INV_ACK] = { DO(stale), TO(U) },
+		[HE_WB]	     = { DO(stale_wb), TO(U) },
+		[HE_WB_NONE] = { DO(stale_wb), TO(U) },
+		[HE_UNBLOCK] = { DO(stale), TO(U) },
+		[HE_FENCED]  = { DO(ignore), TO(U) },
+	},
+	[HOME_S] = {
+		[HE_GET_S]   = { DO(get_s), TO(S) },
+		[HE_GET_M]   = { DO(get_m_shared), TO2(S_INV, M) },
+		[HE_AMO]     = { DO(amo_shared), TO2(S_INV, U) },
+		[HE_PUT_S]   = { DO(put_shared), TO2(S, U) },
+		[HE_PUT_M]   = { DO(put_shared), TO2(S, U) },
+		[HE_INV_ACK] = { DO(stale), TO(S) },
+		[HE_WB]	     = { DO(stale_wb), TO(S) },
+		[HE_WB_NONE] = { DO(stale_wb), TO(S) },
+		[HE_UNBLOCK] = { DO(stale), TO(S) },
+		[HE_FENCED]  = { DO(fenced_shared), TO2(S, U) },
+	},
+	[HOME_M] = {
+		[HE_GET_S]   = { DO(get_owned), TO2(M_FWD_S, L) },
+		[HE_GET_M]   = { DO(get_owned), TO2(M_FWD_M, L) },
+		[HE_AMO]     = { DO(recall), TO(M_RECALL) },
+		[HE_PUT_S]   = { DO(put_ack), TO(M) },
+		[HE_PUT_M]   = { DO(put_owned), TO(U) },
+		[HE_INV_ACK] = { DO(stale), TO(M) },
+		[HE_WB]	     = { DO(stale_wb), TO(M) },
+		[HE_WB_NONE] = { DO(stale_wb), TO(M) },
+		[HE_UNBLOCK] = { DO(stale), TO(M) },
+		[HE_FENCED]  = { DO(fenced_owned), TO2(L, U) },
+	},
+	[HOME_L] = {
+		[HE_GET_S]   = { DO(refuse_lost), TO(L) },
+		[HE_GET_M]   = { DO(refuse_lost), TO(L) },
+		[HE_AMO]     = { DO(refuse_lost), TO(L) },
+		[HE_PUT_S]   = { DO(put_ack), TO(L) },
+		[HE_PUT_M]   = { DO(put_ack), TO(L) },
+		[HE_INV_ACK] = { DO(stale), TO(L) },
+		[HE_WB]	     = { DO(stale_wb), TO(L) },
+		[HE_WB_NONE] = { DO(stale_wb), TO(L) },
+		[HE_UNBLOCK] = { DO(revive), TO(M) },
+		[HE_FENCED]  = { DO(fenced_lost), TO(L) },
+	},
+	[HOME_S_INV] = {
+		[HE_GET_S]   = { DO(defer), TO(S_INV) },
+		[HE_GET_M]   = { DO(defer), TO(S_INV) },
+		[HE_AMO]     = { DO(defer), TO(S_INV) },
+		[HE_PUT_S]   = { DO(defer), TO(S_INV) },
+		[HE_PUT_M]   = { DO(defer), TO(S_INV) },
+		[HE_INV_ACK] = { DO(inv_ack), TO2(M, U) },
+		[HE_WB]	     = { DO(stale_wb), TO(S_INV) },
+		[HE_WB_NONE] = { DO(stale_wb), TO(S_INV) },
+		[HE_UNBLOCK] = { DO(stale), TO(S_INV) },
+		[HE_FENCED]  = { DO(fenced_inv), TO2(M, U) },
+	},
+	[HOME_M_FWD_S] = {
+		[HE_GET_S]   = { DO(defer), TO(M_FWD_S) },
+		[HE_GET_M]   = { DO(defer), TO(M_FWD_S) },
+		[HE_AMO]     = { DO(defer), TO(M_FWD_S) },
+		[HE_PUT_S]   = { DO(defer), TO(M_FWD_S) },
+		[HE_PUT_M]   = { DO(defer), TO(M_FWD_S) },
+		[HE_INV_ACK] = { DO(stale), TO(M_FWD_S) },
+		[HE_WB]	     = { DO(wb_shared), TO2(S, S_UNB) },
+		[HE_WB_NONE] = { DO(wb_none), TO(L) },
+		[HE_UNBLOCK] = { DO(unblock_early), TO(M_FWD_S) },
+		[HE_FENCED]  = { DO(fenced_fwd_s), TO(L) },
+	},
+	[HOME_M_FWD_M] = {
+		[HE_GET_S]   = { DO(defer), TO(M_FWD_M) },
+		[HE_GET_M]   = { DO(defer), TO(M_FWD_M) },
+		[HE_AMO]     = { DO(defer), TO(M_FWD_M) },
+		[HE_PUT_S]   = { DO(defer), TO(M_FWD_M) },
+		[HE_PUT_M]   = { DO(put_early), TO(M_FWD_M) },
+		[HE_INV_ACK] = { DO(stale), TO(M_FWD_M) },
+		[HE_WB]	     = { DO(wb_owned), TO2(M, M_UNB) },
+		[HE_WB_NONE] = { DO(wb_none), TO(L) },
+		[HE_UNBLOCK] = { DO(delivered), TO(M) },
+		[HE_FENCED]  = { DO(fenced_fwd_m), TO2(L, M_RECALL) },
+	},
+	[HOME_M_RECALL] = {
+		[HE_GET_S]   = { DO(defer), TO(M_RECALL) },
+		[HE_GET_M]   = { DO(defer), TO(M_RECALL) },
+		[HE_AMO]     = { DO(defer), TO(M_RECALL) },
+		[HE_PUT_S]   = { DO(defer), TO(M_RECALL) },
+		[HE_PUT_M]   = { DO(defer), TO(M_RECALL) },
+		[HE_INV_ACK] = { DO(stale), TO(M_RECALL) },
+		[HE_WB]	     = { DO(wb_recalled), TO2(U, L) },
+		[HE_WB_NONE] = { DO(wb_none), TO(L) },
+		[HE_UNBLOCK] = { DO(stale), TO(M_RECALL) },
+		[HE_FENCED]  = { DO(fenced_recall), TO(L) },
+	},
+	[HOME_S_UNB] = {
+		[HE_GET_S]   = { DO(defer), TO(S_UNB) },
+		[HE_GET_M]   = { DO(defer), TO(S_UNB) },
+		[HE_AMO]     = { DO(defer), TO(S_UNB) },
+		[HE_PUT_S]   = { DO(defer), TO(S_UNB) },
+		[HE_PUT_M]   = { DO(defer), TO(S_UNB) },
+		[HE_INV_ACK] = { DO(stale), TO(S_UNB) },
+		[HE_WB]	     = { DO(stale_wb), TO(S_UNB) },
+		[HE_WB_NONE] = { DO(stale_wb), TO(S_UNB) },
+		[HE_UNBLOCK] = { DO(unblock), TO(S) },
+		[HE_FENCED]  = { DO(fenced_unb_s), TO(S) },
+	},
+	[HOME_M_UNB] = {
+		[HE_GET_S]   = { DO(defer), TO(M_UNB) },
+		[HE_GET_M]   = { DO(defer), TO(M_UNB) },
+		[HE_AMO]     = { DO(defer), TO(M_UNB) },
+		[HE_PUT_S]   = { DO(defer), TO(M_UNB) },
+		[HE_PUT_M]   = { DO(put_unblock), TO(U) },
+		[HE_INV_ACK] = { DO(stale), TO(M_UNB) },
+		[HE_WB]	     = { DO(stale_wb), TO(M_UNB) },
+		[HE_WB_NONE] = { DO(stale_wb), TO(M_UNB) },
+		[HE_UNBLOCK] = { DO(unblock), TO(M) },
+		[HE_FENCED]  = { DO(fenced_unb_m), TO(L) },
+	},
+};
+
+const struct coherence_home_rule *
+coherence_home_rule_get(unsigned int state, unsigned int event)
+{
+	return &home_rules[state][event];
+}
+
+/*
+ * What holds in each state between steps:
+ *   M M_FWD_* M_RECALL M_UNB: there is an owner, and home memory to come back to
+ *   U S S_INV S_UNB: there is none
+ *   busy states: a transaction is on; S_INV waits for at least one node
+ */
+static void
+entry_assert_state(const struct coherence_event *ev)
+{
+#ifdef RTE_ENABLE_ASSERT
+	const struct tp_directory_entry *entry = ev->entry;
+	const struct coherence_busy *busy = coherence_busy_of(ev);
+
+	switch (entry->state) {
+	case HOME_M:
+	case HOME_M_FWD_S:
+	case HOME_M_FWD_M:
+	case HOME_M_RECALL:
+	case HOME_M_UNB:
+		RTE_ASSERT(entry->owner <= ev->c->config.node_id_max);
+		RTE_ASSERT(ev->page->frame != 0);
+		break;
+	case HOME_L:
+		break;
+	default:
+		RTE_ASSERT(entry->owner == TP_NODE_NONE);
+		break;
+	}
+	if (!coherence_home_is_stable(entry->state))
+		RTE_ASSERT(busy != NULL && busy->active);
+	else
+		RTE_ASSERT(busy == NULL || !busy->active);
+	if (entry->state == HOME_S_INV)
+		RTE_ASSERT(busy->pending_count > 0);
+#endif
+}
+
+void
+coherence_home_step(struct coherence_event *ev, enum home_event event)
+{
+	unsigned int from = ev->entry->state;
+	const struct coherence_home_rule *rule = &home_rules[from][event];
+	enum coherence_way way;
+
+	ev->c->home_cells[from] |= UINT64_C(1) << event;
+	way = rule->action(ev);
+	if (way != WAY_STAY) {
+		ev->entry->state = way == WAY_NEXT ? rule->next : rule->other;
+		if (!coherence_home_is_stable(from) && coherence_home_is_stable(ev->entry->state))
+			coherence_busy_over(ev);
+	}
+	entry_assert_state(ev);
+}
+
+/*
+ * A request again, in a new session. Whoever was granted what it asks for and
+ * lost it on the way gets it at once: others may wait for it, behind whom it
+ * would wait itself. @return true: it was answered, or needs no answer.
+ */
+static bool
+home_repeated(struct coherence_event *ev)
+{
+	struct tp_directory_entry *entry = ev->entry;
+	struct coherence_busy *busy = coherence_busy_of(ev);
+	unsigned int state = entry->state;
+
+	if (coherence_mutant(ev->c, MUTANT_retry_new_grant))
+		return false;
+	if (coherence_busy_has(ev)) {
+		if (!busy->active || busy->msg.txn != ev->msg->txn ||
+		    busy->requester != ev->from)
+			return true;
+		if (state == HOME_S_UNB || state == HOME_M_UNB) {
+			ev->c->stats.resupplies++;
+			data(ev, state == HOME_S_UNB ? TP_MSG_DATA_S : TP_MSG_DATA_M, ev->from,
+				ev->from_worker, msg_txn(ev), TP_MSG_F_UNBLOCK);
+		} else {
+			busy->resupply = true;
+		}
+		return true;
+	}
+	if (ev->msg->flags & TP_MSG_F_PROBE)
+		return true;
+	if (ev->msg->type == TP_MSG_GET_M && entry->owner == ev->from && state != HOME_L) {
+		/* Home memory is what was granted: the owner never had it. */
+		ev->c->stats.resupplies++;
+		if (ev->msg->flags & TP_MSG_F_HAVE_COPY)
+			reply(ev, TP_MSG_GRANT_M, ev->from, ev->from_worker, msg_txn(ev), 0, 0);
+		else
+			data(ev, TP_MSG_DATA_M, ev->from, ev->from_worker, msg_txn(ev), 0);
+		return true;
+	}
+	if (ev->msg->type == TP_MSG_GET_S &&
+	    (state == HOME_S || (state == HOME_S_INV && coherence_pending_test(ev, ev->from))) &&
+	    tp_directory_sharer_contains(sharers_of(ev), entry, ev->from)) {
+		ev->c->stats.resupplies++;
+		data(ev, TP_MSG_DATA_S, ev->from, ev->from_worker, msg_txn(ev), 0);
+		return true;
+	}
+	return false;
+}
+
+static void
+home_request(struct coherence_event *ev, enum home_event event)
+{
+	bool get = event == HE_GET_S || event == HE_GET_M || event == HE_AMO;
+
+	if (ev->c->peers[ev->from].fencing)
+		refuse(ev, TP_EXHAUSTED, TP_MSG_F_RETRY);
+	else if (ev->msg->flags & TP_MSG_F_RETRY && home_repeated(ev))
+		;
+	else if (get && ev->entry->transient != 0 && coherence_home_is_stable(ev->entry->state))
+		defer(ev);	/* others came first */
+	else
+		coherence_home_step(ev, event);
+	coherence_token_done(ev);
+}
+
+static void
+home_response(struct coherence_event *ev, enum home_event event)
+{
+	const struct coherence_busy *busy = coherence_busy_of(ev);
+	bool known = rte_le_to_cpu_64(ev->msg->sequence) == ev->entry->sequence;
+
+	/* Only who was asked may answer the transaction that is on. */
+	if (busy != NULL && busy->active) {
+		if (event == HE_WB || event == HE_WB_NONE)
+			known = known && busy->old_owner == ev->from;
+		else if (event == HE_UNBLOCK)
+			known = known && busy->requester == ev->from;
+	}
+	if (known)
+		coherence_home_step(ev, event);
+	else if (event == HE_WB || event == HE_WB_NONE)
+		stale_wb(ev);
+	else
+		stale(ev);
+}
+
+/* A checked message for the home side; the entry is known. */
+void
+coherence_home_message(struct coherence_event *ev)
+{
+	switch (ev->msg->type) {
+	case TP_MSG_GET_S:
+		home_request(ev, HE_GET_S);
+		break;
+	case TP_MSG_GET_M:
+		home_request(ev, HE_GET_M);
+		break;
+	case TP_MSG_AMO:
+		home_request(ev, HE_AMO);
+		break;
+	case TP_MSG_PUT_S:
+		home_request(ev, HE_PUT_S);
+		break;
+	case TP_MSG_PUT_M:
+		home_request(ev, HE_PUT_M);
+		break;
+	case TP_MSG_INV_ACK:
+		home_response(ev, HE_INV_ACK);
+		break;
+	case TP_MSG_WB:
+		home_response(ev, ev->msg->flags & TP_MSG_F_NO_DATA ? HE_WB_NONE : HE_WB);
+		break;
+	default:
+		RTE_ASSERT(ev->msg->type == TP_MSG_UNBLOCK);
+		home_response(ev, HE_UNBLOCK);
+		break;
+	}
+}

@@ -1,0 +1,255 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Messages: what may come from the wire, what is sent. Everything is checked
+ * against one table before a state machine sees it; what does not pass is
+ * counted, dropped, and its credit given back.
+ */
+#include "coherence_priv.h"
+
+struct message_kind {
+	uint8_t flags;		/* that are allowed */
+	bool request;
+	bool payload;		/* a page follows unless a flag says otherwise */
+	bool to_home;		/* the receiver is the page's home */
+	bool from_home;		/* the sender is */
+};
+
+#define NO_PAGE (TP_MSG_F_ZERO | TP_MSG_F_IN_PLACE | TP_MSG_F_NO_DATA)
+
+static const struct message_kind message_kinds[TP_MSG_COUNT] = {
+	[TP_MSG_GET_S] = { TP_MSG_F_RETRY | TP_MSG_F_PROBE, true, false, true, false },
+	[TP_MSG_GET_M] = { TP_MSG_F_RETRY | TP_MSG_F_PROBE | TP_MSG_F_HAVE_COPY, true, false, true,
+			   false },
+	[TP_MSG_PUT_S] = { TP_MSG_F_RETRY, true, false, true, false },
+	[TP_MSG_PUT_M] = { TP_MSG_F_RETRY | TP_MSG_F_IN_PLACE, true, true, true, false },
+	[TP_MSG_AMO] = { 0, true, false, true, false },
+	[TP_MSG_INV] = { TP_MSG_F_MAYBE, false, false, false, true },
+	[TP_MSG_FWD_S] = { 0, false, false, false, true },
+	[TP_MSG_FWD_M] = { 0, false, false, false, true },
+	[TP_MSG_RECALL] = { 0, false, false, false, true },
+	[TP_MSG_WB_ACK] = { 0, false, false, false, true },
+	[TP_MSG_DATA_S] = { TP_MSG_F_ZERO | TP_MSG_F_IN_PLACE | TP_MSG_F_UNBLOCK, false, true,
+			    false, false },
+	[TP_MSG_DATA_M] = { TP_MSG_F_ZERO | TP_MSG_F_IN_PLACE | TP_MSG_F_UNBLOCK, false, true,
+			    false, false },
+	[TP_MSG_GRANT_M] = { 0, false, false, false, true },
+	[TP_MSG_NACK] = { TP_MSG_F_RETRY, false, false, false, true },
+	[TP_MSG_PUT_ACK] = { 0, false, false, false, true },
+	[TP_MSG_AMO_RESULT] = { 0, false, false, false, true },
+	[TP_MSG_INV_ACK] = { 0, false, false, true, false },
+	[TP_MSG_WB] = { TP_MSG_F_ZERO | TP_MSG_F_IN_PLACE | TP_MSG_F_NO_DATA, false, true, true,
+			false },
+	[TP_MSG_UNBLOCK] = { 0, false, false, true, false },
+};
+
+/* A message about the event's page, from this node. */
+void
+coherence_msg_init(const struct coherence_event *ev, struct tp_coherence_msg *msg,
+	enum tp_coherence_msg_type type, uint64_t sequence, uint32_t txn)
+{
+	*msg = (struct tp_coherence_msg){
+		.type = (uint8_t)type,
+		.requester = rte_cpu_to_le_16(ev->c->config.node_id),
+		.requester_worker = rte_cpu_to_le_16(ev->c->config.worker),
+		.txn = rte_cpu_to_le_32(txn),
+		.region_id = rte_cpu_to_le_32(ev->region->id),
+		.page_index = rte_cpu_to_le_32(ev->index),
+		.generation = rte_cpu_to_le_64(ev->region->region->generation),
+		.sequence = rte_cpu_to_le_64(sequence),
+	};
+}
+
+/* payload: the contents of the page's slot go along; within a node they stay. */
+void
+coherence_send(struct coherence_event *ev, uint16_t node, uint16_t worker,
+	const struct tp_coherence_msg *msg, bool payload)
+{
+	struct tp_action *action = coherence_action(ev->c, TP_ACTION_SEND);
+
+	action->node = node;
+	action->worker = worker;
+	action->region_id = ev->region->id;
+	action->page_index = ev->index;
+	action->msg = *msg;
+	if (!payload)
+		return;
+	if (node == ev->c->config.node_id) {
+		action->msg.flags |= TP_MSG_F_IN_PLACE;
+		return;
+	}
+	action->slot = coherence_page_slot(ev);
+	ev->c->stats.pages_out++;
+}
+
+static bool
+atomic_is_valid(const struct tp_coherence_msg *msg, uint32_t page_bytes)
+{
+	uint32_t offset = rte_le_to_cpu_16(msg->atomic_offset_words) * 4u;
+
+	if (msg->atomic_op == 0 || msg->atomic_op >= TP_ATOMIC_COUNT)
+		return false;
+	if (msg->atomic_width != 4 && msg->atomic_width != 8)
+		return false;
+	return offset % msg->atomic_width == 0 && offset < page_bytes;
+}
+
+/* What can be told without the region. */
+static bool
+message_is_formed(const struct tp_coherence *c, uint16_t from, uint16_t from_worker,
+	const struct tp_coherence_msg *msg)
+{
+	const struct message_kind *kind = &message_kinds[msg->type];
+	uint16_t requester = rte_le_to_cpu_16(msg->requester);
+	uint8_t allowed = kind->flags;
+
+	if (coherence_mutant(c, MUTANT_double_atomic))
+		allowed |= TP_MSG_F_RETRY;
+	if (msg->flags & ~allowed || msg->reserved0 != 0 || msg->reserved1 != 0)
+		return false;
+	if (from > c->config.node_id_max || from_worker >= c->peers[from].worker_count)
+		return false;
+	if (requester > c->config.node_id_max || c->peers[requester].worker_count == 0 ||
+	    rte_le_to_cpu_16(msg->requester_worker) >= c->peers[requester].worker_count)
+		return false;
+	if (kind->request && (requester != from ||
+	    rte_le_to_cpu_16(msg->requester_worker) != from_worker))
+		return false;
+	if (msg->flags & TP_MSG_F_PROBE && !(msg->flags & TP_MSG_F_RETRY))
+		return false;
+	if ((msg->flags & TP_MSG_F_IN_PLACE) && from != c->config.node_id)
+		return false;
+	if (msg->type == TP_MSG_NACK && (msg->reason == TP_OK || msg->reason >= TP_REASON_COUNT))
+		return false;
+	return __builtin_popcount(msg->flags & NO_PAGE) <= 1;
+}
+
+static bool
+message_is_valid(const struct coherence_event *ev, uint32_t payload_bytes)
+{
+	const struct message_kind *kind = &message_kinds[ev->msg->type];
+	uint32_t page_bytes = UINT32_C(1) << ev->region->region->page_shift;
+	uint32_t expected = kind->payload && !(ev->msg->flags & NO_PAGE) ? page_bytes : 0;
+
+	if (payload_bytes != expected)
+		return false;
+	if (ev->home > ev->c->config.node_id_max)
+		return false;
+	if (kind->to_home && !coherence_page_is_home(ev))
+		return false;
+	if (kind->from_home && ev->from != ev->home)
+		return false;
+	/* Each worker speaks for its own shards. */
+	if (ev->from_worker != coherence_worker_of(ev, ev->from))
+		return false;
+	if (ev->msg->type == TP_MSG_FWD_S || ev->msg->type == TP_MSG_FWD_M)
+		return rte_le_to_cpu_16(ev->msg->requester) != ev->c->config.node_id &&
+			rte_le_to_cpu_16(ev->msg->requester_worker) ==
+			coherence_worker_of(ev, rte_le_to_cpu_16(ev->msg->requester));
+	if (ev->msg->type == TP_MSG_AMO)
+		return atomic_is_valid(ev->msg, page_bytes);
+	return true;
+}
+
+/* A request about a region that is not, or not so, known here. */
+static void
+message_refuse(struct tp_coherence *c, struct coherence_event *ev)
+{
+	struct tp_action *action = coherence_action(c, TP_ACTION_SEND);
+
+	action->node = ev->from;
+	action->worker = ev->from_worker;
+	action->msg = (struct tp_coherence_msg){
+		.type = TP_MSG_NACK,
+		.reason = TP_GENERATION,
+		.requester = ev->msg->requester,
+		.requester_worker = ev->msg->requester_worker,
+		.txn = ev->msg->txn,
+		.region_id = ev->msg->region_id,
+		.page_index = ev->msg->page_index,
+		.generation = ev->msg->generation,
+	};
+}
+
+static void
+message_drop(struct coherence_event *ev, uint64_t *counter)
+{
+	(*counter)++;
+	coherence_token_done(ev);
+}
+
+/* The message's page, checked. false: the message is dealt with. */
+static bool
+message_locate(struct coherence_event *ev, uint32_t payload_bytes)
+{
+	struct tp_coherence *c = ev->c;
+	const struct tp_coherence_msg *msg = ev->msg;
+	struct coherence_event found;
+	struct coherence_region *region =
+		coherence_region_find(c, rte_le_to_cpu_32(msg->region_id));
+	uint32_t page_index = rte_le_to_cpu_32(msg->page_index);
+
+	if (region == NULL || region->removing ||
+	    rte_le_to_cpu_64(msg->generation) != region->region->generation) {
+		if (message_kinds[msg->type].request)
+			message_refuse(c, ev);
+		message_drop(ev, &c->stats.stale_messages);
+		return false;
+	}
+	if (page_index >= region->region->page_count ||
+	    !coherence_page_is_owned(c, region, page_index)) {
+		message_drop(ev, &c->stats.bad_messages);
+		return false;
+	}
+	coherence_event_init(&found, c, region, page_index);
+	ev->region = found.region;
+	ev->page = found.page;
+	ev->index = page_index;
+	ev->home = found.home;
+	if (!message_is_valid(ev, payload_bytes)) {
+		message_drop(ev, &c->stats.bad_messages);
+		return false;
+	}
+	if (message_kinds[msg->type].to_home && !coherence_home_entry(ev)) {
+		message_drop(ev, &c->stats.bad_messages);
+		return false;
+	}
+	return true;
+}
+
+void
+tp_coherence_message(struct tp_coherence *c, uint16_t from_node, uint16_t from_worker,
+	const struct tp_coherence_msg *msg, uint32_t payload_bytes, uint64_t token, uint64_t now,
+	struct tp_outbox *outbox)
+{
+	struct coherence_event ev = {
+		.c = c,
+		.msg = msg,
+		.token = token,
+		.from = from_node,
+		.from_worker = from_worker,
+	};
+
+	c->out = outbox;
+	c->now = now;
+	if (msg->type == 0 || msg->type >= TP_MSG_COUNT) {
+		c->stats.bad_messages++;
+		return;
+	}
+	ev.has_token = message_kinds[msg->type].request;
+	ev.has_payload = payload_bytes != 0 || msg->flags & (TP_MSG_F_IN_PLACE | TP_MSG_F_ZERO);
+	if (!message_is_formed(c, from_node, from_worker, msg)) {
+		message_drop(&ev, &c->stats.bad_messages);
+		return;
+	}
+	if (c->peers[from_node].muted) {
+		message_drop(&ev, &c->stats.stale_messages);
+		return;
+	}
+	if (!message_locate(&ev, payload_bytes))
+		return;
+	if (message_kinds[msg->type].to_home)
+		coherence_home_message(&ev);
+	else
+		coherence_cache_message(&ev);
+}
