@@ -34,6 +34,11 @@ struct sim_port {
 	uint32_t arrival_count;
 	uint32_t arrival_capacity;
 	bool unplugged;
+	uint32_t hold_count;
+	struct {
+		struct sim_buffer *buffer;
+		uint64_t sum;	/* of its bytes when it was taken */
+	} hold[SIM_HOLD_MAX];	/* oldest first */
 };
 
 struct sim_net {
@@ -47,6 +52,8 @@ struct sim_net {
 	uint32_t buffers;
 	sim_tap *tap;
 	void *tap_ctx;
+	sim_drop *drop;
+	void *drop_ctx;
 };
 
 uint64_t
@@ -189,6 +196,9 @@ sim_transmit(struct sim_port *port, const struct sim_buffer *buffer)
 
 	if (net->tap != NULL)
 		net->tap(net->tap_ctx, port->index, buffer->bytes, buffer->length);
+	if (net->drop != NULL &&
+	    net->drop(net->drop_ctx, port->index, buffer->bytes, buffer->length))
+		return;
 	for (i = 0; i < net->port_count; i++) {
 		struct sim_port *to = net->ports[i];
 
@@ -229,6 +239,47 @@ sim_rx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t n)
 	return i;
 }
 
+static uint64_t
+sim_sum(const struct sim_buffer *buffer)
+{
+	uint64_t sum = buffer->length;
+	uint32_t i;
+
+	for (i = 0; i < buffer->length; i++)
+		sum = sum * 31 + buffer->bytes[i];
+	return sum;
+}
+
+/* Let go of all but the last few frames: nobody may have written to them. */
+static void
+sim_hold_trim(struct sim_port *port, uint32_t keep)
+{
+	while (port->hold_count > keep) {
+		assert(sim_sum(port->hold[0].buffer) == port->hold[0].sum);
+		sim_buffer_put(port->hold[0].buffer);
+		port->hold_count--;
+		memmove(&port->hold[0], &port->hold[1],
+			port->hold_count * sizeof(port->hold[0]));
+	}
+}
+
+/* The port has sent a frame: as a driver does, it may keep it for a while. */
+static void
+sim_tx_done(struct sim_port *port, struct sim_buffer *buffer)
+{
+	uint32_t keep = port->net->faults.tx_hold;
+
+	if (keep > SIM_HOLD_MAX)
+		keep = SIM_HOLD_MAX;
+	sim_hold_trim(port, keep > 0 ? keep - 1 : 0);
+	if (keep == 0) {
+		sim_buffer_put(buffer);
+		return;
+	}
+	port->hold[port->hold_count].buffer = buffer;
+	port->hold[port->hold_count++].sum = sim_sum(buffer);
+}
+
 static uint32_t
 sim_tx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t n)
 {
@@ -243,7 +294,7 @@ sim_tx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t n)
 		assert(frames[i].length <= link->max_frame);
 		buffer->length = frames[i].length;
 		sim_transmit(port, buffer);
-		sim_buffer_put(buffer);
+		sim_tx_done(port, buffer);
 	}
 	return i;
 }
@@ -300,6 +351,7 @@ sim_link_unplug(struct tp_link *link)
 	struct sim_port *port = sim_port_of(link);
 
 	port->net->ports[port->index] = NULL;
+	sim_hold_trim(port, 0);
 	while (port->arrival_count > 0)
 		sim_buffer_put(sim_arrival_pop(port));
 	port->unplugged = true;
@@ -417,6 +469,13 @@ sim_net_tap(struct sim_net *net, sim_tap *tap, void *ctx)
 {
 	net->tap = tap;
 	net->tap_ctx = ctx;
+}
+
+void
+sim_net_drop(struct sim_net *net, sim_drop *drop, void *ctx)
+{
+	net->drop = drop;
+	net->drop_ctx = ctx;
 }
 
 uint32_t

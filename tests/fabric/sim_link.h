@@ -14,6 +14,7 @@
 #include "tp_link.h"
 
 #define SIM_PORTS_MAX 64u
+#define SIM_HOLD_MAX 16u
 
 /** May be changed at any time. Rates are per million frames and receiver. */
 struct sim_faults {
@@ -23,6 +24,7 @@ struct sim_faults {
 	uint64_t delay_ns;	/* least time on the way */
 	uint64_t jitter_ns;	/* more, evenly: reorders where it exceeds the spacing */
 	uint32_t tx_refuse_ppm;	/* a burst is cut short, as by a full transmit ring */
+	uint32_t tx_hold;	/* frames a port still reads after it took them, to SIM_HOLD_MAX */
 };
 
 struct sim_net;
@@ -31,6 +33,8 @@ typedef void sim_tap(void *ctx, uint32_t from_port, const uint8_t *frame, uint32
 
 struct sim_net *sim_net_create(uint64_t seed, const struct sim_faults *faults);
 void sim_net_destroy(struct sim_net *net);
+
+typedef bool sim_drop(void *ctx, uint32_t from_port, const uint8_t *frame, uint32_t length);
 
 struct sim_faults *sim_net_faults(struct sim_net *net);
 
@@ -60,6 +64,9 @@ void sim_link_inject(struct tp_link *link, const void *frame, uint32_t length);
 
 /** See every frame sent, before faults. */
 void sim_net_tap(struct sim_net *net, sim_tap *tap, void *ctx);
+
+/** Lose exactly the frames that a test picks; NULL: none. */
+void sim_net_drop(struct sim_net *net, sim_drop *drop, void *ctx);
 
 /** Buffers that somebody holds: frames held by endpoints and frames on the way. */
 uint32_t sim_net_buffers(const struct sim_net *net);

@@ -18,6 +18,7 @@ const struct sim_faults storm_faults = {
 	.delay_ns = 3000,
 	.jitter_ns = 30000,
 	.tx_refuse_ppm = 30000,
+	.tx_hold = 8,
 };
 
 /* Head of each message; the rest is a pattern of its id. */

@@ -134,7 +134,10 @@ deferring_message(struct sim_node *node, const struct tp_message *message)
 static void
 test_endpoint_request_without_credit_waits_until_one_is_done(void **state)
 {
-	struct tp_endpoint_config config = { .request_credits = 2 };
+	/* No heartbeat within the test: it would bring the credits, too. */
+	struct tp_endpoint_config config = { .request_credits = 2,
+		.peer_timeout_ns = 8000 * SIM_MS, .heartbeat_ns = 4000 * SIM_MS,
+		.rto_max_ns = 40 * SIM_MS };
 	struct deferred d = { .count = 0 };
 	struct sim_cluster c;
 	uint32_t i;
@@ -376,6 +379,16 @@ test_endpoint_frame_for_another_worker_is_steered_to_it(void **state)
 	assert_int_equal(st.byte, 77);
 	assert_int_equal(c.nodes[1].messages, 0);
 	assert_true(SIM_COUNTER(&c.nodes[1], steered) >= 2);
+
+	/* The second worker dies, the first still answers: the node is not whole. */
+	sim_cluster_run(&c, 50 * SIM_MS);
+	assert_int_equal(c.nodes[0].downs, 0);
+	c.steer = NULL;
+	assert_int_equal(tp_endpoint_send(c.nodes[0].ep, 2, 1, TP_CLASS_REQUEST,
+		TP_PRIORITY_NORMAL, &iov, 1), 0);
+	sim_cluster_run(&c, 250 * SIM_MS);
+	assert_int_equal(c.nodes[0].downs, 1);
+	assert_int_equal(c.nodes[0].last_down_reason, TP_PEER_TIMEOUT);
 	tp_endpoint_destroy(st.second);
 	sim_link_unplug(link);
 	sim_cluster_fini(&c);
@@ -421,6 +434,93 @@ test_endpoint_urgent_message_overtakes_queued_bulk(void **state)
 	sim_cluster_run(&c, 20 * SIM_MS);
 	assert_int_equal(order.count, 4);
 	assert_memory_equal(order.first, ((uint8_t[]){ 1, 9, 2, 3 }), 4);
+	sim_cluster_fini(&c);
+}
+
+/* Loses one sequence number of node 1, so many times. */
+struct hole {
+	uint32_t sequence;
+	uint32_t times;
+	uint32_t lost;		/* times it was sent */
+};
+
+static bool
+hole_drop(void *ctx, uint32_t from, const uint8_t *frame, uint32_t length)
+{
+	struct hole *hole = ctx;
+	const struct tp_wire_header *header = (const void *)(frame + TP_WIRE_OUTER_BYTES);
+
+	if (from != 0 || length < TP_WIRE_OUTER_BYTES + sizeof(struct tp_wire_data) ||
+	    header->type != TP_WIRE_DATA || rte_le_to_cpu_32(header->sequence) != hole->sequence)
+		return false;
+	return ++hole->lost <= hole->times;
+}
+
+static void
+test_endpoint_window_holds_while_one_packet_is_lost_again_and_again(void **state)
+{
+	struct tp_session_info info;
+	struct hole hole = { .times = UINT32_MAX };
+	struct sim_cluster c;
+	uint32_t accepted = 0;
+	uint32_t before;
+	uint64_t end;
+
+	(void)state;
+	sim_cluster_init(&c, 2, 1, &calm, NULL, 1500);
+	sim_cluster_connect(&c);
+	/* Let the congestion window grow as far as it may. */
+	for (end = c.now + 50 * SIM_MS; c.now < end;) {
+		while (sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_RESPONSE, "x", 1) == 0)
+			accepted++;
+		sim_cluster_step(&c, c.now + 100000);
+	}
+	sim_cluster_run(&c, 20 * SIM_MS);
+	assert_int_equal(c.nodes[1].messages, accepted);
+	assert_int_equal(tp_endpoint_session_info(c.nodes[0].ep, 0, &info), 0);
+	assert_int_equal(info.window_packets, TP_WIRE_WINDOW);
+
+	hole.sequence = TP_WIRE_SEQUENCE_FIRST + accepted + 5;
+	sim_net_drop(c.net, hole_drop, &hole);
+	before = c.nodes[1].messages;
+	for (end = c.now + 60 * SIM_MS; c.now < end;) {
+		while (sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_RESPONSE, "x", 1) == 0)
+			accepted++;
+		sim_cluster_step(&c, c.now + 100000);
+		assert_int_equal(tp_endpoint_session_info(c.nodes[0].ep, 0, &info), 0);
+		assert_true(info.outstanding <= TP_WIRE_WINDOW);
+	}
+	assert_true(hole.lost >= 3);
+	/* All of the window but the one. */
+	assert_int_equal(c.nodes[1].messages - before, 5 + TP_WIRE_WINDOW - 1);
+	sim_net_drop(c.net, NULL, NULL);
+	sim_cluster_run(&c, 100 * SIM_MS);
+	assert_int_equal(c.nodes[1].messages, accepted);
+	assert_int_equal(SIM_COUNTER(&c.nodes[1], drop_window), 0);
+	assert_int_equal(c.nodes[0].downs, 0);
+	sim_cluster_fini(&c);
+}
+
+static void
+test_endpoint_single_loss_is_repaired_before_the_timeout(void **state)
+{
+	static uint8_t data[TP_WIRE_MESSAGE_MAX];
+	struct hole hole = { .sequence = TP_WIRE_SEQUENCE_FIRST + 5, .times = 1 };
+	struct sim_cluster c;
+	uint32_t i;
+
+	(void)state;
+	sim_cluster_init(&c, 2, 1, &calm, NULL, 1500);
+	sim_cluster_connect(&c);
+	sim_net_drop(c.net, hole_drop, &hole);
+	for (i = 0; i < 4; i++)
+		assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_RESPONSE, data,
+			sizeof(data)), 0);
+	sim_cluster_run(&c, SIM_MS);
+	assert_int_equal(c.nodes[1].messages, 4);
+	assert_int_equal(hole.lost, 2);
+	assert_int_equal(SIM_COUNTER(&c.nodes[0], tx_fast_retransmits), 1);
+	assert_int_equal(SIM_COUNTER(&c.nodes[0], rto_expired), 0);
 	sim_cluster_fini(&c);
 }
 
@@ -484,6 +584,8 @@ main(void)
 		cmocka_unit_test(test_endpoint_create_with_bad_config_fails),
 		cmocka_unit_test(test_endpoint_frame_for_another_worker_is_steered_to_it),
 		cmocka_unit_test(test_endpoint_urgent_message_overtakes_queued_bulk),
+		cmocka_unit_test(test_endpoint_window_holds_while_one_packet_is_lost_again_and_again),
+		cmocka_unit_test(test_endpoint_single_loss_is_repaired_before_the_timeout),
 		cmocka_unit_test(test_endpoint_that_did_not_run_does_not_blame_its_peers),
 		cmocka_unit_test(test_endpoint_counters_have_names_and_help),
 	};
