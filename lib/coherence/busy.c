@@ -252,6 +252,7 @@ inv_send(struct coherence_event *ev, uint16_t node)
 	}
 	coherence_msg_init(ev, &msg, TP_MSG_INV, ev->entry->sequence, 0);
 	msg.requester = rte_cpu_to_le_16(busy->requester);
+	msg.requester_worker = rte_cpu_to_le_16(busy->requester_worker);
 	if (busy->maybe)
 		msg.flags |= TP_MSG_F_MAYBE;
 	ev->c->stats.invalidations++;
