@@ -32,7 +32,7 @@ core_trace(struct core *core, const char *what, uint64_t a, uint64_t b, uint64_t
 {
 	sim_trace_add(&core->trace, core->now);
 	sim_trace_add(&core->trace, a << 32 ^ b << 16 ^ c);
-	if (core->options->trace)
+	if (core->options->trace && what != NULL)
 		printf("%12" PRIu64 " %-12s %" PRIx64 " %" PRIx64 " %" PRIx64 "\n", core->now,
 		       what, a, b, c);
 }
@@ -246,6 +246,8 @@ dispatch(struct core *core, const struct queue_event *event)
 
 	switch (event->kind) {
 	case EVENT_MESSAGE:
+		core->in_flight--;
+		/* fall through */
 	case EVENT_LOCAL:
 	case EVENT_POLL:
 	case EVENT_TIMER:
@@ -326,6 +328,8 @@ engines_are_idle(const struct core *core)
 {
 	uint32_t n, w, p;
 
+	if (core->in_flight != 0)
+		return false;
 	for (n = 0; n < core->node_count; n++) {
 		for (w = 0; w < core->nodes[n].worker_count; w++) {
 			struct tp_coherence_usage usage;

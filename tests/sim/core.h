@@ -147,6 +147,7 @@ struct core {
 	bool must_hear[SIM_NODES_MAX][SIM_NODES_MAX];	/* that the other's old epoch is over */
 	uint64_t slow_until[SIM_NODES_MAX][SIM_NODES_MAX];
 	uint64_t token;
+	uint32_t in_flight;		/* messages between nodes */
 	uint32_t generation;		/* of the region in the catalogue */
 	uint32_t resetting;		/* nodes that have not got the new one yet */
 	bool may_be_lost[CORE_GENERATIONS][SIM_PAGES_MAX];

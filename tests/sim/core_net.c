@@ -7,6 +7,8 @@
  * is what the control plane would do: a node asked to be fenced stops serving
  * hits at some time, learns of it later, and only then do others hear PEER_FENCED.
  */
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +22,32 @@ static const uint8_t msg_class_is_request[TP_MSG_COUNT] = {
 	TP_COHERENCE_MSG_LIST(AS_REQUEST)
 #undef AS_REQUEST
 };
+
+static const char *
+msg_name(uint8_t type)
+{
+	static const char *const names[TP_MSG_COUNT] = {
+#define AS_NAME(name, id, cls, payload) [TP_MSG_##name] = #name,
+		TP_COHERENCE_MSG_LIST(AS_NAME)
+#undef AS_NAME
+	};
+
+	return type < TP_MSG_COUNT && names[type] != NULL ? names[type] : "?";
+}
+
+/* What happens to a message, in the hash and, for people, in words. */
+static void
+msg_trace(struct core *core, const char *what, uint32_t from, uint32_t to,
+	  const struct tp_coherence_msg *msg)
+{
+	core_trace(core, NULL, from << 16 | to << 8 | msg->type, msg->page_index,
+		   msg->sequence ^ (uint64_t)msg->txn << 32);
+	if (core->options->trace)
+		printf("%12" PRIu64 " %-8s %u -> %u %s page %u seq %" PRIu64
+		       " txn %x requester %u flags %x\n", core->now, what, from + 1, to + 1,
+		       msg_name(msg->type), msg->page_index, msg->sequence, msg->txn,
+		       msg->requester, msg->flags);
+}
 
 static uint64_t
 travel_ns(struct core *core, uint32_t a, uint32_t b)
@@ -54,8 +82,7 @@ core_send(struct core *core, uint32_t n, uint32_t w, const struct tp_action *act
 	uint32_t to = action->node - 1u;
 	struct core_message *copy;
 
-	core_trace(core, "send", n << 16 | to << 8 | action->msg.type, action->msg.page_index,
-		   action->msg.sequence);
+	msg_trace(core, "send", n, to, &action->msg);
 	if (action->slot != TP_SLOT_ABSENT) {
 		if (action->slot >= core->nodes[n].slot_count)
 			core_fail(core, "node %u sends slot %u", n + 1, action->slot);
@@ -77,6 +104,7 @@ core_send(struct core *core, uint32_t n, uint32_t w, const struct tp_action *act
 	if (copy == NULL)
 		abort();
 	*copy = m;
+	core->in_flight++;
 	core_event_add(core, travel_ns(core, n, to), EVENT_MESSAGE, to, action->worker, copy);
 }
 
@@ -102,9 +130,19 @@ hand_in(struct core *core, uint32_t n, uint32_t w, const struct core_message *m,
 {
 	struct core_worker *worker = &core->nodes[n].workers[w];
 
+	const struct tp_coherence_stats *stats = tp_coherence_stats_get(worker->engine);
+	uint64_t bad = stats->bad_messages, stale = stats->stale_messages,
+		wrong = stats->protocol_errors;
+
 	worker->incoming = m->payload_bytes == 0 ? NULL : &m->content;
 	tp_coherence_message(worker->engine, (uint16_t)(m->from + 1), (uint16_t)m->from_worker,
 		&m->msg, m->payload_bytes, token, core->now, &worker->outbox);
+	if (stats->bad_messages != bad)
+		core_trace(core, "  bad", n, m->msg.type, 0);
+	if (stats->stale_messages != stale)
+		core_trace(core, "  stale", n, m->msg.type, 0);
+	if (stats->protocol_errors != wrong)
+		core_trace(core, "  wrong", n, m->msg.type, 0);
 	core_run(core, n, w);
 }
 
@@ -139,8 +177,7 @@ core_receive(struct core *core, uint32_t n, const struct queue_event *event)
 		token = ++core->token;
 		worker->tokens[worker->token_count++] = token;
 	}
-	core_trace(core, "message", n << 16 | m->from << 8 | m->msg.type, m->msg.page_index,
-		   m->msg.txn);
+	msg_trace(core, "receive", m->from, n, &m->msg);
 	hand_in(core, n, w, m, token);
 }
 
@@ -154,7 +191,7 @@ core_local(struct core *core, uint32_t n, uint32_t w)
 	if (worker->local_head == worker->local_tail)
 		return;
 	m = worker->local[worker->local_tail++ % CORE_LOCAL];
-	core_trace(core, "local", n << 8 | m.msg.type, m.msg.page_index, m.msg.txn);
+	msg_trace(core, "local", n, n, &m.msg);
 	if (worker->local_head != worker->local_tail) {
 		worker->local_scheduled = true;
 		core_event_add(core, sim_rng_below(&core->rng, 1500), EVENT_LOCAL, n, w, NULL);

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Nodes. A node is polled when something may happen to it: a frame has arrived,
+ * a timer is due, a client has asked. Each has a clock of its own, off by a
+ * constant and by up to 200 ppm.
+ */
+#include <string.h>
+
+#include <rte_errno.h>
+
+#include "cluster.h"
+
+uint64_t
+cluster_local_now(const struct cluster *cluster, uint32_t n)
+{
+	const struct cluster_node *node = &cluster->nodes[n];
+	int64_t drift = (int64_t)(cluster->now / 1000000) * node->clock_drift_ppm;
+
+	return (uint64_t)((int64_t)cluster->now + node->clock_offset + drift);
+}
+
+/* When the node's clock shows that time, or a little later. */
+uint64_t
+cluster_global_time(const struct cluster *cluster, uint32_t n, uint64_t local)
+{
+	uint64_t here = cluster_local_now(cluster, n), delta;
+
+	if (local <= here)
+		return cluster->now;
+	delta = local - here;
+	return cluster->now + delta + delta / 4000 + 1;
+}
+
+void
+cluster_clock_set(struct cluster *cluster, uint32_t n)
+{
+	cluster->nodes[n].tsc = cluster_local_now(cluster, n);
+}
+
+static void
+steer(void *ctx, uint16_t from_worker, uint8_t to_worker, struct tp_frame *frame)
+{
+	struct cluster_node *node = ctx;
+
+	tp_worker_rx_frame(tp_control_worker(node->control, to_worker), frame, node->tsc);
+}
+
+void
+cluster_node_boot(struct cluster *cluster, uint32_t n)
+{
+	struct cluster_node *node = &cluster->nodes[n];
+	struct tp_control_config config = {
+		.node_id = (uint16_t)(n + 1),
+		.node_id_max = SIM_NODES_MAX,
+		.worker_count = (uint16_t)node->worker_count,
+		.link_count = 1,
+		.store = node->store,
+		.clock = { .tsc_hz = 1000000000 },
+		.steer = steer,
+		.steer_ctx = node,
+		.home_slots = cluster->home_slots,
+		.cache_slots = cluster->cache_slots,
+		.lease_ns = CLUSTER_LEASE,
+		.guard_lease_ns = CLUSTER_GUARD_LEASE,
+		.request_count = 32,
+		.waiter_count = 64,
+		.busy_count = 32,
+		.deferred_count = 256,
+		.tx_frames = 512,
+		.rx_frames = 256,
+		.seed = cluster->options->seed * 64 + node->boot,
+	};
+	uint32_t w, c;
+
+	for (w = 0; w < node->worker_count; w++)
+		config.links[w][0] = (struct tp_endpoint_link){ .link = node->links[w],
+			.ip = 0x0a000001 + n };
+	cluster_clock_set(cluster, n);
+	node->control = tp_control_create(&config, node->tsc);
+	if (node->control == NULL)
+		cluster_fail(cluster, "node %u cannot be made: %s", n + 1,
+			     rte_strerror(rte_errno));
+	node->alive = true;
+	node->stopping = false;
+	node->wake_at = UINT64_MAX;
+	cluster_node_wake(cluster, n, cluster->now);
+	for (c = 0; c < cluster->clients_per_node; c++)
+		cluster_client_start(cluster, n, c, node->clients[c].ops_left);
+}
+
+void
+cluster_node_free(struct cluster *cluster, uint32_t n)
+{
+	struct cluster_node *node = &cluster->nodes[n];
+
+	tp_control_destroy(node->control);
+	node->control = NULL;
+	node->alive = false;
+	node->boot++;
+}
+
+/* The process is gone at this instant, with all its clients; what it sent travels on. */
+void
+cluster_node_crash(struct cluster *cluster, uint32_t n)
+{
+	struct cluster_node *node = &cluster->nodes[n];
+	uint32_t c;
+
+	if (!node->alive)
+		return;
+	cluster_trace(cluster, "crash", n, 0, 0);
+	cluster->result->crashes++;
+	cluster->may_be_lost = true;
+	for (c = 0; c < cluster->clients_per_node; c++)
+		cluster_client_die(cluster, n, c, true);
+	cluster_node_free(cluster, n);
+	cluster_event_add(cluster, sim_rng_between(&cluster->rng, 5 * SIM_MS, 400 * SIM_MS),
+		EVENT_RETURN, n, node->boot, 0);
+}
+
+/* Hits of this node's clients are served now. */
+bool
+cluster_node_serves(const struct cluster *cluster, uint32_t n)
+{
+	const struct cluster_node *node = &cluster->nodes[n];
+
+	return node->alive &&
+		cluster_local_now(cluster, n) < tp_control_lease_until(node->control);
+}
+
+void
+cluster_node_wake(struct cluster *cluster, uint32_t n, uint64_t at)
+{
+	struct cluster_node *node = &cluster->nodes[n];
+
+	if (at < cluster->now)
+		at = cluster->now;
+	if (!node->alive || at >= node->wake_at)
+		return;
+	node->wake_at = at;
+	cluster_event_add(cluster, at - cluster->now, EVENT_NODE, n, node->boot, at);
+}
+
+/* Frames may be on their way to anybody now. */
+static void
+wake_receivers(struct cluster *cluster)
+{
+	uint32_t n, w;
+
+	for (n = 0; n < cluster->node_count; n++) {
+		for (w = 0; w < cluster->nodes[n].worker_count; w++)
+			cluster_node_wake(cluster, n,
+				sim_link_next_arrival(cluster->nodes[n].links[w]));
+	}
+}
+
+static void
+wake_clients(struct cluster *cluster, uint32_t n)
+{
+	uint32_t c;
+
+	for (c = 0; c < cluster->clients_per_node; c++) {
+		if (cluster->nodes[n].clients[c].state == CLIENT_BUSY)
+			cluster_client_wake(cluster, n, c, sim_rng_below(&cluster->rng, 2000));
+	}
+}
+
+static uint64_t
+next_timer(const struct cluster *cluster, uint32_t n)
+{
+	const struct cluster_node *node = &cluster->nodes[n];
+	uint64_t next = tp_control_next_timer(node->control), timer;
+	uint32_t w;
+
+	for (w = 0; w < node->worker_count; w++) {
+		timer = tp_worker_next_timer(tp_control_worker(node->control, (uint16_t)w));
+		next = timer < next ? timer : next;
+	}
+	return next;
+}
+
+void
+cluster_node_poll(struct cluster *cluster, uint32_t n)
+{
+	struct cluster_node *node = &cluster->nodes[n];
+	uint32_t work = 0, first = sim_rng_below(&cluster->rng, node->worker_count), w;
+	uint64_t next;
+
+	cluster_clock_set(cluster, n);
+	if (sim_rng_chance(&cluster->rng, 700))
+		work += tp_control_poll(node->control, node->tsc);
+	for (w = 0; w < node->worker_count; w++)
+		work += tp_worker_poll(tp_control_worker(node->control,
+			(uint16_t)((first + w) % node->worker_count)), node->tsc);
+	wake_receivers(cluster);
+	if (work != 0) {
+		wake_clients(cluster, n);
+		cluster_node_wake(cluster, n, cluster->now + 200 +
+			sim_rng_below(&cluster->rng, 1500));
+		return;
+	}
+	next = next_timer(cluster, n);
+	if (next == UINT64_MAX)
+		return;
+	next = cluster_global_time(cluster, n, next);
+	/* A timer that is due and finds nothing to do is asked again a little later. */
+	if (next < cluster->now + 5000)
+		next = cluster->now + 5000;
+	cluster_node_wake(cluster, n, next);
+}
