@@ -120,7 +120,7 @@ atomic_run(struct cli *cli, struct atomic_job *job)
 	char text[96];
 
 	for (i = 0; i < job->count; i++) {
-		uint64_t started = job->latency ? cli_now_ns() : 0, misses = stats->misses;
+		uint64_t started = tp_client_tsc(cli->client), misses = stats->misses;
 
 		result = tp_atomic(cli->thread, job->region,
 				   job->offset + i % job->spread * job->width, job->name->op,
@@ -132,7 +132,7 @@ atomic_run(struct cli *cli, struct atomic_job *job)
 					 cli_result_text(result, text, sizeof(text)));
 		if (job->latency != NULL)
 			cli_latency_add(job->latency, stats->misses == misses ? CLI_LATENCY_HIT :
-					CLI_LATENCY_MISS, cli_now_ns() - started);
+					CLI_LATENCY_MISS, cli_elapsed_ns(cli, started));
 	}
 	return CLI_OK;
 }

@@ -74,5 +74,7 @@ uint64_t cli_latency_quantile(const struct cli_latency *latency, enum cli_latenc
 			      uint32_t permille);
 
 uint64_t cli_now_ns(void);
+/* Since tp_client_tsc() was start: the clock to read around single calls. */
+uint64_t cli_elapsed_ns(const struct cli *cli, uint64_t start);
 
 #endif /* CLI_H */

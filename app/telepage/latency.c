@@ -77,3 +77,12 @@ cli_latency_quantile(const struct cli_latency *latency, enum cli_latency_kind ki
 	}
 	return 0;
 }
+
+uint64_t
+cli_elapsed_ns(const struct cli *cli, uint64_t start)
+{
+	uint64_t ticks = tp_client_tsc(cli->client) - start;
+
+	return (uint64_t)((unsigned __int128)ticks * 1000000000u /
+			  tp_client_node(cli->client)->tsc_hz);
+}

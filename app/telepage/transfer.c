@@ -29,7 +29,7 @@ struct transfer_slot {
 	uint8_t *buffer;
 	uint64_t offset;
 	uint32_t bytes;
-	uint64_t started_ns;
+	uint64_t started_tsc;
 };
 
 struct transfer {
@@ -136,7 +136,7 @@ transfer_next(struct transfer *transfer)
 		return 0;
 	slot->offset = transfer->offset;
 	slot->bytes = (uint32_t)bytes;
-	slot->started_ns = cli_now_ns();
+	slot->started_tsc = tp_client_tsc(transfer->cli->client);
 	if (transfer->put)
 		tp_submit_write(thread, transfer->region, slot->offset, slot->buffer, bytes,
 				&slot->op);
@@ -156,7 +156,7 @@ transfer_hit(struct transfer *transfer, const struct transfer_slot *slot)
 	uint32_t bytes = slot->bytes < 8 ? slot->bytes : 8;
 	struct tp_thread *thread = transfer->cli->thread;
 	const struct tp_thread_stats *stats = tp_thread_stats_get(thread);
-	uint64_t misses = stats->misses, started = cli_now_ns();
+	uint64_t misses = stats->misses, started = tp_client_tsc(transfer->cli->client);
 	struct tp_result result;
 
 	if (transfer->put)
@@ -164,7 +164,7 @@ transfer_hit(struct transfer *transfer, const struct transfer_slot *slot)
 	else
 		result = tp_read(thread, transfer->region, slot->offset, slot->buffer, bytes);
 	cli_latency_add(transfer->latency, stats->misses == misses ? CLI_LATENCY_HIT :
-			CLI_LATENCY_MISS, cli_now_ns() - started);
+			CLI_LATENCY_MISS, cli_elapsed_ns(transfer->cli, started));
 	return tp_result_is_ok(result);
 }
 
@@ -184,8 +184,10 @@ transfer_finish_oldest(struct transfer *transfer)
 		return false;
 	}
 	if (transfer->latency != NULL) {
-		cli_latency_add(transfer->latency, slot->op.misses ? CLI_LATENCY_MISS :
-				CLI_LATENCY_HIT, cli_now_ns() - slot->started_ns);
+		/* Pages that were here already say how fast a copy is: neither kind. */
+		if (slot->op.misses != 0)
+			cli_latency_add(transfer->latency, CLI_LATENCY_MISS,
+					cli_elapsed_ns(transfer->cli, slot->started_tsc));
 		if (!transfer_hit(transfer, slot)) {
 			cli_error("%s stops at offset %" PRIu64, transfer->verb, slot->offset);
 			return false;
