@@ -129,6 +129,7 @@ static int
 cli_eal_attach(struct cli *cli)
 {
 	static char program[] = "telepage", option[] = "--file-prefix", rte[] = "rte";
+	static char quiet[] = "--log-level=lib.eal:warning";
 	char *argv[CLI_EAL_ARGS_MAX + 1];
 	char *words = strdup(cli->eal_arguments), *word, *rest = NULL;
 	char *prefix = cli->prefix ? strdup(cli->prefix) : NULL;
@@ -137,6 +138,7 @@ cli_eal_attach(struct cli *cli)
 	argv[argc++] = program;
 	argv[argc++] = option;
 	argv[argc++] = prefix ? prefix : rte;
+	argv[argc++] = quiet;
 	for (word = strtok_r(words, " ", &rest); word != NULL && argc < CLI_EAL_ARGS_MAX;
 	     word = strtok_r(NULL, " ", &rest))
 		argv[argc++] = word;
