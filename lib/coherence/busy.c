@@ -122,7 +122,7 @@ coherence_busy_over(struct coherence_event *ev)
 		busy_put(ev, busy);
 }
 
-/* The request at hand is known already: being done, or waiting its turn. */
+/* The request at hand waits its turn already. */
 bool
 coherence_busy_has(const struct coherence_event *ev)
 {
@@ -131,9 +131,6 @@ coherence_busy_has(const struct coherence_event *ev)
 
 	if (busy == NULL)
 		return false;
-	if (busy->active && busy->requester == ev->from && busy->msg.txn == ev->msg->txn &&
-	    busy->msg.type == ev->msg->type)
-		return true;
 	for (link = busy->deferred_first; link != 0; link = ev->c->deferred[link - 1].next) {
 		const struct coherence_deferred *d = &ev->c->deferred[link - 1];
 

@@ -365,6 +365,11 @@ refused(struct coherence_event *ev)
 	struct coherence_request *request = coherence_request_of(ev);
 	struct tp_coherence *c = ev->c;
 
+	if (ev->msg->flags & TP_MSG_F_RETRY && ev->msg->reason == TP_UNREACHABLE) {
+		/* The repeat found no trace of the first: it was lost with its session. */
+		coherence_request_send(ev, request, request->sent, 0);
+		return WAY_STAY;
+	}
 	if (ev->msg->flags & TP_MSG_F_RETRY) {
 		request->flags |= REQUEST_LATER;
 		coherence_heap_set(&c->heap, c->config.waiter_count +

@@ -394,22 +394,37 @@ put_owned(struct coherence_event *ev)
 	return WAY_NEXT;
 }
 
-/* The new owner gives back what it was forwarded before its UNBLOCK is here. */
+/*
+ * The new owner gives back what it was forwarded before its UNBLOCK is here, or
+ * even before the old owner's WB, which is old then and not stored.
+ */
 static enum coherence_way
 put_unblock(struct coherence_event *ev)
 {
 	if (coherence_busy_of(ev)->requester != ev->from)
 		return defer(ev);
+	ev->entry->owner = ev->from;
 	return put_owned(ev);
 }
 
-/* ... before even the old owner's WB, which would overwrite it. */
+/* The new sharer drops what it was forwarded before its UNBLOCK is here. */
 static enum coherence_way
-put_early(struct coherence_event *ev)
+put_s_unblock(struct coherence_event *ev)
 {
 	if (coherence_busy_of(ev)->requester != ev->from)
 		return defer(ev);
-	return refuse(ev, TP_EXHAUSTED, TP_MSG_F_RETRY);
+	put_ack(ev);
+	tp_directory_sharer_remove(sharers_of(ev), ev->entry, ev->from);
+	return WAY_NEXT;
+}
+
+/* ... before even the old owner's WB. */
+static enum coherence_way
+put_s_early(struct coherence_event *ev)
+{
+	if (coherence_busy_of(ev)->requester == ev->from)
+		coherence_busy_of(ev)->unblocked = true;
+	return defer(ev);
 }
 
 static enum coherence_way
@@ -753,7 +768,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(defer), TO(M_FWD_S) },
 		[HE_GET_M]   = { DO(defer), TO(M_FWD_S) },
 		[HE_AMO]     = { DO(defer), TO(M_FWD_S) },
-		[HE_PUT_S]   = { DO(defer), TO(M_FWD_S) },
+		[HE_PUT_S]   = { DO(put_s_early), TO(M_FWD_S) },
 		[HE_PUT_M]   = { DO(defer), TO(M_FWD_S) },
 		[HE_INV_ACK] = { DO(stale), TO(M_FWD_S) },
 		[HE_WB]	     = { DO(wb_shared), TO2(S, S_UNB) },
@@ -766,7 +781,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_M]   = { DO(defer), TO(M_FWD_M) },
 		[HE_AMO]     = { DO(defer), TO(M_FWD_M) },
 		[HE_PUT_S]   = { DO(defer), TO(M_FWD_M) },
-		[HE_PUT_M]   = { DO(put_early), TO(M_FWD_M) },
+		[HE_PUT_M]   = { DO(put_unblock), TO(U) },
 		[HE_INV_ACK] = { DO(stale), TO(M_FWD_M) },
 		[HE_WB]	     = { DO(wb_owned), TO2(M, M_UNB) },
 		[HE_WB_NONE] = { DO(wb_none), TO(L) },
@@ -789,7 +804,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(defer), TO(S_UNB) },
 		[HE_GET_M]   = { DO(defer), TO(S_UNB) },
 		[HE_AMO]     = { DO(defer), TO(S_UNB) },
-		[HE_PUT_S]   = { DO(defer), TO(S_UNB) },
+		[HE_PUT_S]   = { DO(put_s_unblock), TO(S) },
 		[HE_PUT_M]   = { DO(defer), TO(S_UNB) },
 		[HE_INV_ACK] = { DO(stale), TO(S_UNB) },
 		[HE_WB]	     = { DO(stale_wb), TO(S_UNB) },
@@ -871,52 +886,56 @@ coherence_home_step(struct coherence_event *ev, enum home_event event)
 	entry_assert_state(ev);
 }
 
+/* The transaction that is on is what is asked for again: its data may be lost. */
+static void
+repeat_active(struct coherence_event *ev, struct coherence_busy *busy)
+{
+	unsigned int state = ev->entry->state;
+
+	if (state != HOME_S_UNB && state != HOME_M_UNB) {
+		busy->resupply = true;
+		return;
+	}
+	ev->c->stats.resupplies++;
+	data(ev, state == HOME_S_UNB ? TP_MSG_DATA_S : TP_MSG_DATA_M, ev->from, ev->from_worker,
+		msg_txn(ev), TP_MSG_F_UNBLOCK);
+}
+
 /*
- * A request again, in a new session. Whoever was granted what it asks for and
- * lost it on the way gets it at once: others may wait for it, behind whom it
- * would wait itself. @return true: it was answered, or needs no answer.
+ * A GET again. It may be old, and answered long ago: so it changes nothing here.
+ * Whoever was granted what it asks for gets the data again, at once: others may
+ * wait for it, behind whom it would wait itself. What is not known was lost with
+ * its session: the requester is told to ask anew.
  */
-static bool
+static void
 home_repeated(struct coherence_event *ev)
 {
 	struct tp_directory_entry *entry = ev->entry;
 	struct coherence_busy *busy = coherence_busy_of(ev);
 	unsigned int state = entry->state;
 
-	if (coherence_mutant(ev->c, MUTANT_retry_new_grant))
-		return false;
-	if (coherence_busy_has(ev)) {
-		if (!busy->active || busy->msg.txn != ev->msg->txn ||
-		    busy->requester != ev->from)
-			return true;
-		if (state == HOME_S_UNB || state == HOME_M_UNB) {
-			ev->c->stats.resupplies++;
-			data(ev, state == HOME_S_UNB ? TP_MSG_DATA_S : TP_MSG_DATA_M, ev->from,
-				ev->from_worker, msg_txn(ev), TP_MSG_F_UNBLOCK);
-		} else {
-			busy->resupply = true;
-		}
-		return true;
-	}
-	if (ev->msg->flags & TP_MSG_F_PROBE)
-		return true;
-	if (ev->msg->type == TP_MSG_GET_M && entry->owner == ev->from && state != HOME_L) {
+	if (busy != NULL && busy->active && busy->requester == ev->from &&
+	    busy->msg.txn == ev->msg->txn) {
+		repeat_active(ev, busy);
+	} else if (coherence_busy_has(ev) || ev->msg->flags & TP_MSG_F_PROBE) {
+		return;
+	} else if (ev->msg->type == TP_MSG_GET_M && entry->owner == ev->from &&
+		   state != HOME_L) {
 		/* Home memory is what was granted: the owner never had it. */
 		ev->c->stats.resupplies++;
 		if (ev->msg->flags & TP_MSG_F_HAVE_COPY)
 			reply(ev, TP_MSG_GRANT_M, ev->from, ev->from_worker, msg_txn(ev), 0, 0);
 		else
 			data(ev, TP_MSG_DATA_M, ev->from, ev->from_worker, msg_txn(ev), 0);
-		return true;
-	}
-	if (ev->msg->type == TP_MSG_GET_S &&
-	    (state == HOME_S || (state == HOME_S_INV && coherence_pending_test(ev, ev->from))) &&
-	    tp_directory_sharer_contains(sharers_of(ev), entry, ev->from)) {
+	} else if (ev->msg->type == TP_MSG_GET_S &&
+		   (state == HOME_S ||
+		    (state == HOME_S_INV && coherence_pending_test(ev, ev->from))) &&
+		   tp_directory_sharer_contains(sharers_of(ev), entry, ev->from)) {
 		ev->c->stats.resupplies++;
 		data(ev, TP_MSG_DATA_S, ev->from, ev->from_worker, msg_txn(ev), 0);
-		return true;
+	} else {
+		refuse(ev, TP_UNREACHABLE, TP_MSG_F_RETRY);
 	}
-	return false;
 }
 
 static void
@@ -926,8 +945,10 @@ home_request(struct coherence_event *ev, enum home_event event)
 
 	if (ev->c->peers[ev->from].fencing)
 		refuse(ev, TP_EXHAUSTED, TP_MSG_F_RETRY);
-	else if (ev->msg->flags & TP_MSG_F_RETRY && home_repeated(ev))
-		;
+	else if (get && ev->msg->flags & TP_MSG_F_RETRY &&
+		 !coherence_mutant(ev->c, MUTANT_retry_new_grant) &&
+		 !coherence_mutant(ev->c, MUTANT_double_atomic))
+		home_repeated(ev);
 	else if (get && ev->entry->transient != 0 && coherence_home_is_stable(ev->entry->state))
 		defer(ev);	/* others came first */
 	else
