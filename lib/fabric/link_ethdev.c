@@ -14,6 +14,7 @@
 #include <rte_mbuf.h>
 
 #include "fabric_priv.h"
+#include "port_priv.h"
 #include "tp_link_ethdev.h"
 
 #define ETHDEV_BURST 64u
@@ -167,10 +168,10 @@ tp_link_ethdev_create(uint16_t port, uint16_t rx_queue, uint16_t tx_queue,
 	struct rte_mempool *pool)
 {
 	struct rte_ether_addr mac;
+	uint16_t mtu = fabric_port_mtu(port);
 	struct ethdev_link *e;
-	uint16_t mtu;
 
-	if (rte_eth_macaddr_get(port, &mac) != 0 || rte_eth_dev_get_mtu(port, &mtu) != 0) {
+	if (mtu == 0 || rte_eth_macaddr_get(port, &mac) != 0) {
 		rte_errno = ENODEV;
 		return NULL;
 	}

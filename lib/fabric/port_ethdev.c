@@ -11,23 +11,36 @@
 #include <rte_mbuf.h>
 
 #include "fabric_priv.h"
+#include "port_priv.h"
 #include "tp_link_ethdev.h"
-#include "tp_log.h"
 
-TP_LOG_DECLARE(fabric);
-#define TP_FABRIC_LOG(level, ...) TP_LOG(fabric, level, __VA_ARGS__)
 TP_LOG_REGISTER(fabric);
 
 #define PORT_DESCRIPTORS 1024u
+#define PORT_RING_SLACK 64u	/* af_packet wants buffers of its ring's frames: packet and head */
+/* net_af_packet wants buffers that hold a whole frame of its ring, head included. */
+#define PORT_PACKET_HEAD 66u
+#define PORT_ROOM_STEP 512u
+
+/* By port id, 0 if not started by us; ethdev may know a smaller one. Main lcore. */
+static uint16_t port_mtus[RTE_MAX_ETHPORTS];
+
+uint16_t
+fabric_port_mtu(uint16_t port)
+{
+	uint16_t mtu;
+
+	if (rte_eth_dev_get_mtu(port, &mtu) != 0)
+		return 0;
+	return port_mtus[port] != 0 ? port_mtus[port] : mtu;
+}
 
 uint16_t
 tp_port_mbuf_bytes(uint16_t mtu)
 {
-	uint32_t bytes = RTE_PKTMBUF_HEADROOM + mtu + TP_WIRE_ETHER_BYTES;
+	uint32_t room = RTE_ALIGN_CEIL(mtu + TP_WIRE_ETHER_BYTES + PORT_PACKET_HEAD, PORT_ROOM_STEP);
 
-	/* Whole cache lines; some PMDs want what a 2 KiB buffer gives. */
-	bytes = RTE_ALIGN_CEIL(bytes, RTE_CACHE_LINE_SIZE);
-	return (uint16_t)RTE_MAX(bytes, (uint32_t)RTE_MBUF_DEFAULT_BUF_SIZE);
+	return (uint16_t)(RTE_PKTMBUF_HEADROOM + RTE_MAX(room, RTE_MBUF_DEFAULT_DATAROOM));
 }
 
 static int
@@ -76,12 +89,26 @@ port_configure(const struct tp_port_config *config, const struct rte_eth_dev_inf
 	return ret;
 }
 
+/** Largest MTU that ethdev lets us configure. */
+static uint16_t
+port_mtu_reported(const struct rte_eth_dev_info *info)
+{
+	uint32_t overhead = RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN;
+	uint32_t mtu = info->max_mtu;
+
+	if (info->max_mtu != UINT16_MAX && info->max_rx_pktlen > info->max_mtu)
+		overhead = info->max_rx_pktlen - info->max_mtu;
+	if (info->max_rx_pktlen != 0 && info->max_rx_pktlen - overhead < mtu)
+		mtu = info->max_rx_pktlen - overhead;
+	return (uint16_t)mtu;
+}
+
 /** Configure with the wanted MTU, or else with the one the port has. */
 static int
 port_configure_mtu(const struct tp_port_config *config, const struct rte_eth_dev_info *info,
 	uint16_t *mtu_out)
 {
-	uint16_t mtu = RTE_MAX(RTE_MIN(config->mtu, info->max_mtu), info->min_mtu);
+	uint16_t mtu = RTE_MAX(RTE_MIN(config->mtu, port_mtu_reported(info)), info->min_mtu);
 	uint16_t own = RTE_ETHER_MTU;
 	int ret;
 
@@ -89,23 +116,28 @@ port_configure_mtu(const struct tp_port_config *config, const struct rte_eth_dev
 	ret = port_configure(config, info, mtu);
 	if (ret < 0)
 		return ret;
+	*mtu_out = mtu < config->mtu ? fabric_port_software_mtu(info, config->mtu) : 0;
+	if (*mtu_out >= mtu)
+		return 0;
 	ret = rte_eth_dev_set_mtu(config->port, mtu);
 	/* Ports without the operation hold what was configured. */
 	if (ret < 0 && ret != -ENOTSUP) {
-		TP_FABRIC_LOG(NOTICE, "port %u: cannot set mtu %u (%s), staying at %u",
-			config->port, mtu, strerror(-ret), RTE_MIN(own, mtu));
 		mtu = RTE_MIN(own, mtu);
 		ret = port_configure(config, info, mtu);
 		if (ret < 0)
 			return ret;
 	}
-	if (mtu < TP_WIRE_MTU_MIN) {
-		TP_FABRIC_LOG(ERR, "port %u: mtu %u is less than %u", config->port, mtu,
-			TP_WIRE_MTU_MIN);
-		return -EINVAL;
-	}
 	*mtu_out = mtu;
 	return 0;
+}
+
+static int
+port_mtu_check(const struct tp_port_config *config, uint16_t mtu)
+{
+	if (mtu < config->mtu)
+		TP_FABRIC_LOG(NOTICE, "port %u: mtu %u is not to be had, it is %u", config->port,
+			config->mtu, mtu);
+	return mtu < TP_WIRE_MTU_MIN ? -EINVAL : 0;
 }
 
 static int
@@ -151,6 +183,8 @@ tp_port_start(const struct tp_port_config *config, uint16_t *mtu_out)
 	if (ret < 0)
 		return ret;
 	ret = port_configure_mtu(config, &info, &mtu);
+	if (ret == 0)
+		ret = port_mtu_check(config, mtu);
 	if (ret < 0)
 		return ret;
 	ret = port_queues(config, &info);
@@ -161,6 +195,7 @@ tp_port_start(const struct tp_port_config *config, uint16_t *mtu_out)
 		TP_FABRIC_LOG(ERR, "port %u: cannot start: %s", config->port, strerror(-ret));
 		return ret;
 	}
+	port_mtus[config->port] = mtu;
 	*mtu_out = mtu;
 	return 0;
 }
@@ -170,6 +205,8 @@ tp_port_stop(uint16_t port)
 {
 	int ret = rte_eth_dev_stop(port);
 
+	if (port < RTE_MAX_ETHPORTS)
+		port_mtus[port] = 0;
 	if (ret == 0)
 		ret = rte_eth_dev_close(port);
 	return ret;

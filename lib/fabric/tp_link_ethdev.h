@@ -30,6 +30,10 @@ struct tp_port_config {
  * Data room an mbuf of a link's pool needs for one frame at an MTU, headroom
  * included (the value for rte_pktmbuf_pool_create()).
  *
+ * net_af_packet refuses buffers smaller than its framesz - 32. The framesz that
+ * fits both the MTU and such buffers is mtu + 80 rounded up to a multiple of 512
+ * (4608 for 4400), with blocksz a multiple of it and of 4096.
+ *
  * @threads Any.
  */
 uint16_t tp_port_mbuf_bytes(uint16_t mtu);
