@@ -597,6 +597,8 @@ static const struct coherence_cache_rule cache_rules[CACHE_STATE_COUNT][CACHE_EV
 		[CE_STORE]	  = { DO(defer), TO(IS_INV) },
 		[CE_EVICT]	  = { DO(defer), TO(IS_INV) },
 		[CE_DATA_S]	  = { DO(install_then_inv), TO(S_REVOKE) },
+		/* Only for an older generation of the region: it is removed here soon. */
+		[CE_NACK]	  = { DO(stale), TO(IS_INV) },
 		[CE_WB_ACK]	  = { DO(stale), TO(IS_INV) },
 		[CE_LOSE]	  = { DO(lose), TO(I) },
 	},
@@ -605,6 +607,8 @@ static const struct coherence_cache_rule cache_rules[CACHE_STATE_COUNT][CACHE_EV
 		[CE_STORE]	  = { DO(defer), TO(IM_FWD) },
 		[CE_EVICT]	  = { DO(defer), TO(IM_FWD) },
 		[CE_DATA_M]	  = { DO(install_then_fwd), TO(M_REVOKE) },
+		/* Only for an older generation of the region: it is removed here soon. */
+		[CE_NACK]	  = { DO(stale), TO(IM_FWD) },
 		[CE_WB_ACK]	  = { DO(stale), TO(IM_FWD) },
 		[CE_LOSE]	  = { DO(lose), TO(I) },
 	},
@@ -614,6 +618,8 @@ static const struct coherence_cache_rule cache_rules[CACHE_STATE_COUNT][CACHE_EV
 		[CE_EVICT]	  = { DO(defer), TO(SM_FWD) },
 		[CE_DATA_M]	  = { DO(grant_then_fwd), TO(M_REVOKE) },
 		[CE_GRANT_M]	  = { DO(grant_then_fwd), TO(M_REVOKE) },
+		/* Only for an older generation of the region: it is removed here soon. */
+		[CE_NACK]	  = { DO(stale), TO(SM_FWD) },
 		[CE_WB_ACK]	  = { DO(stale), TO(SM_FWD) },
 		[CE_LOSE]	  = { DO(lose_revoke), TO(DROP) },
 	},
