@@ -11,8 +11,9 @@ from network import Network
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Ring frames that hold a 9000-byte frame, in blocks of whole pages.
-AF_PACKET_RING = "blocksz=40960,framesz=10240,framecnt=512"
+# Ring frames that hold a 9000-byte frame; the driver wants them to divide a block
+# of whole pages.
+AF_PACKET_RING = "blocksz=36864,framesz=9216,framecnt=512"
 
 
 class Cluster:

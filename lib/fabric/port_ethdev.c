@@ -17,7 +17,7 @@
 TP_LOG_REGISTER(fabric);
 
 #define PORT_DESCRIPTORS 1024u
-#define PORT_RING_SLACK 64u	/* af_packet wants buffers of its ring's frames: packet and head */
+#define PORT_RING_SLACK 192u	/* af_packet wants buffers as large as the frames of its ring */
 /* net_af_packet wants buffers that hold a whole frame of its ring, head included. */
 #define PORT_PACKET_HEAD 66u
 #define PORT_ROOM_STEP 512u
