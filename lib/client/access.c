@@ -137,11 +137,12 @@ access_grant_held(struct tp_thread *thread, const struct tp_client_region *regio
 
 	client_fence_full();
 	now = client_now(region->virtual_tsc);
-	if (unlikely(now > completion->guard_until_tsc)) {
+	if (unlikely(now > completion->guard_until_tsc) &&
+	    !CLIENT_MUTANT(thread->client, ignored_guard_lease)) {
 		thread->stats.guards_broken++;
 		return false;
 	}
-	if (unlikely(!tp_abi_lease_ok(region->node, now))) {
+	if (unlikely(!client_lease_ok(region, now))) {
 		thread->stats.lease_lapses++;
 		return false;
 	}
@@ -202,6 +203,8 @@ client_access_granted(struct tp_thread *thread, struct tp_op *op,
 	if (!access_grant_held(thread, op->region, completion))
 		return CLIENT_GRANT_AGAIN;
 
+	if (CLIENT_MUTANT(thread->client, early_clear) && op->kind != CLIENT_PIN)
+		atomic_store_explicit(&thread->shared->guards.key[guard], 0, memory_order_release);
 	at = client_slot_at(op->region, completion->slot, chunk->page_offset);
 	switch (op->kind) {
 	case CLIENT_READ:
@@ -247,7 +250,7 @@ tp_unpin(struct tp_thread *thread, struct tp_pin *pin)
 	client_fence_full();
 	word = atomic_load_explicit(&region->words[pin->page_index], memory_order_relaxed);
 	now = client_now(region->virtual_tsc);
-	if (!tp_abi_lease_ok(region->node, now)) {
+	if (!client_lease_ok(region, now)) {
 		thread->stats.lease_lapses++;
 		result.reason = TP_PARTITION;
 	} else if (now >= pin->valid_until_tsc &&

@@ -168,3 +168,11 @@ tp_client_tsc(const struct tp_client *client)
 {
 	return client_now(client->backend.virtual_tsc);
 }
+
+#ifdef TP_MUTANTS
+void
+tp_client_mutant_set(struct tp_client *client, enum tp_client_mutant mutant)
+{
+	client->mutant = mutant;
+}
+#endif

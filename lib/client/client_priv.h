@@ -20,6 +20,13 @@
 #include "tp_log.h"
 #include "tp_segment.h"
 
+#ifdef TP_MUTANTS
+#include "tp_client_mutants.h"
+#define CLIENT_MUTANT(client, name) ((client)->mutant == TP_CLIENT_MUTANT_##name)
+#else
+#define CLIENT_MUTANT(client, name) false
+#endif
+
 TP_LOG_DECLARE(client);
 #define TP_CLIENT_LOG(level, ...) TP_LOG(client, level, __VA_ARGS__)
 
@@ -138,6 +145,9 @@ struct client_geometry {
 };
 
 struct tp_client {
+#ifdef TP_MUTANTS
+	enum tp_client_mutant mutant;
+#endif
 	struct tp_client_backend backend;
 	struct client_geometry geometry;
 	uint64_t timeout_tsc;

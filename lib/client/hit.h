@@ -60,6 +60,13 @@ client_now(const _Atomic uint64_t *virtual_tsc)
 	return rte_rdtsc();
 }
 
+/* May what was done up to now count? */
+static inline bool
+client_lease_ok(const struct tp_client_region *region, uint64_t now)
+{
+	return tp_abi_lease_ok(region->node, now) || CLIENT_MUTANT(region->client, ignored_lease);
+}
+
 static inline uint8_t *
 client_slot_at(const struct tp_client_region *region, uint32_t slot, uint32_t page_offset)
 {
@@ -91,11 +98,12 @@ client_hit_read(struct tp_thread *thread, const struct tp_client_region *region,
 	CLIENT_STEP(CLIENT_STEP_READ_COPY);
 	/* keeps the second load of the word behind the copy */
 	client_fence_acquire();
-	if (unlikely(!tp_word_same(word, atomic_load_explicit(word_at, memory_order_relaxed)))) {
+	if (unlikely(!tp_word_same(word, atomic_load_explicit(word_at, memory_order_relaxed))) &&
+	    !CLIENT_MUTANT(region->client, skip_second_look)) {
 		thread->stats.retries++;
 		return CLIENT_MISS;
 	}
-	if (unlikely(!tp_abi_lease_ok(region->node, client_now(region->virtual_tsc)))) {
+	if (unlikely(!client_lease_ok(region, client_now(region->virtual_tsc)))) {
 		thread->stats.lease_lapses++;
 		return CLIENT_MISS;
 	}
@@ -129,14 +137,15 @@ client_guard_enter(struct tp_thread *thread, const struct tp_client_region *regi
 	if ((tp_word_access(guard->word) & access) != access)
 		return UINT32_MAX;
 	guard->start_tsc = client_now(region->virtual_tsc);
-	if (unlikely(!tp_abi_lease_ok(region->node, guard->start_tsc))) {
+	if (unlikely(!client_lease_ok(region, guard->start_tsc))) {
 		thread->stats.lease_lapses++;
 		return UINT32_MAX;
 	}
 	CLIENT_STEP(CLIENT_STEP_GUARD_ASK);
 	guard->key = &thread->shared->guards.key[guard_index];
-	atomic_store_explicit(guard->key, tp_guard_key(region->id, page_index),
-			      memory_order_relaxed);
+	if (!CLIENT_MUTANT(region->client, skip_guard))
+		atomic_store_explicit(guard->key, tp_guard_key(region->id, page_index),
+				      memory_order_relaxed);
 	CLIENT_STEP(CLIENT_STEP_GUARD_ANNOUNCE);
 	/* pairs with the node's fence between its store of the word and its look at the slots */
 	client_fence_full();
@@ -159,18 +168,19 @@ client_guard_held(struct tp_thread *thread, const struct tp_client_region *regio
 {
 	uint64_t now;
 
-	/* What was written is visible before a later access of this thread, and before the checks. */
+	/* What was written is visible before the checks, and before this thread's next access. */
 	client_fence_full();
 	now = client_now(region->virtual_tsc);
-	if (unlikely(!tp_abi_lease_ok(region->node, now))) {
+	if (unlikely(!client_lease_ok(region, now))) {
 		thread->stats.lease_lapses++;
 		return false;
 	}
-	/* The same word: nobody even asked for the page. Else the node waited for us, for so long. */
+	/* The same word: nobody even asked for the page. Else the node waited, for so long. */
 	if (likely(tp_word_same(guard->word,
 				atomic_load_explicit(guard->word_at, memory_order_relaxed))))
 		return true;
-	if (likely(now - guard->start_tsc < region->guard_lease_tsc))
+	if (likely(now - guard->start_tsc < region->guard_lease_tsc) ||
+	    CLIENT_MUTANT(region->client, ignored_guard_lease))
 		return true;
 	thread->stats.guards_broken++;
 	return false;

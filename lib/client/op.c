@@ -162,7 +162,8 @@ op_run(struct tp_thread *thread, struct tp_op *op)
 		chunk = op_chunk(op);
 		hit = client_access_try(thread, op, &chunk);
 		if (hit == CLIENT_BROKEN) {
-			op_finish(thread, op, client_broken_reason(thread, op->region), TP_EFFECT_UNKNOWN);
+			op_finish(thread, op, client_broken_reason(thread, op->region),
+				  TP_EFFECT_UNKNOWN);
 			return;
 		}
 		if (hit == CLIENT_MISS) {

@@ -33,7 +33,7 @@ extern "C" {
 struct tp_thread;
 struct tp_client_region;
 
-/* A piece of a vectored access: region bytes [offset, offset + bytes) and where they go or come from. */
+/* A piece of a vectored access: bytes at offset of the region, and where they go or come from. */
 struct tp_vector {
 	uint64_t offset;
 	void *buffer;		/* only read by tp_writev() */
