@@ -295,6 +295,19 @@ endpoint_packet(struct tp_endpoint *ep, struct fabric_session *s,
 	}
 }
 
+/**
+ * A valid packet shows its sender's address: take it if none is known; if it is
+ * another one than we use, one of the two is wrong.
+ */
+static void
+endpoint_source_mac(struct tp_endpoint *ep, struct fabric_peer *peer, const uint8_t *mac)
+{
+	if (unlikely(!peer->mac_known))
+		fabric_neighbour_learn(ep, peer->link_index, peer->next_hop, mac);
+	else if (unlikely(memcmp(peer->mac, mac, 6) != 0))
+		fabric_peer_mac_doubt(ep, peer);
+}
+
 /** A packet for this worker whose CRC is right; returns whether the frame was kept. */
 static bool
 endpoint_header(struct tp_endpoint *ep, struct fabric_link *link,
@@ -315,10 +328,7 @@ endpoint_header(struct tp_endpoint *ep, struct fabric_link *link,
 	}
 	if (unlikely(!fabric_peer_admit(ep, peer, header, link)))
 		return false;
-	/* Its address is in the frame: no need to ask for it. */
-	if (unlikely(!peer->mac_known))
-		fabric_neighbour_learn(ep, peer->link_index, peer->next_hop,
-			(const uint8_t *)frame->data + 6);
+	endpoint_source_mac(ep, peer, (const uint8_t *)frame->data + 6);
 	s = fabric_session_get(ep, peer, header->src_worker);
 	if (unlikely(s == NULL)) {
 		FABRIC_COUNT(ep, drop_no_session);

@@ -186,6 +186,7 @@ struct fabric_peer {
 	uint64_t last_heard;
 	uint64_t ping_at;
 	uint64_t arp_at;
+	uint64_t arp_asked;
 };
 
 struct fabric_link {

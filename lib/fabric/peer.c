@@ -56,7 +56,8 @@ fabric_peer_mac_doubt(struct tp_endpoint *ep, struct fabric_peer *peer)
 {
 	if (peer->mac_static || peer->arp_at != FABRIC_NEVER)
 		return;
-	peer->arp_at = ep->now;
+	/* Whoever answers with one address and sends from another is not asked all the time. */
+	peer->arp_at = RTE_MAX(ep->now, peer->arp_asked + ep->config.heartbeat_ns);
 	fabric_peer_rearm(ep, peer);
 }
 
@@ -207,6 +208,7 @@ fabric_peer_timer(struct tp_endpoint *ep, struct fabric_peer *peer)
 	}
 	if (now >= peer->arp_at) {
 		fabric_arp_ask(ep, peer);
+		peer->arp_asked = now;
 		peer->arp_at = now + (peer->state == TP_PEER_DOWN ?
 			4 * ep->config.heartbeat_ns : FABRIC_ARP_NS);
 	}

@@ -132,6 +132,29 @@ test_neighbour_that_changed_its_mac_is_found_again(void **state)
 }
 
 static void
+test_neighbour_learned_wrong_is_put_right_by_the_peers_packets(void **state)
+{
+	uint8_t lie[42];
+	struct sim_cluster c;
+
+	(void)state;
+	sim_cluster_init(&c, 2, 1, &calm, NULL, 1500);
+	sim_cluster_connect(&c);
+	sim_cluster_run(&c, 50 * SIM_MS);
+	/* Node 2 is told that 10.0.0.1 is elsewhere; it has nothing to send itself. */
+	memcpy(lie, arp_request, sizeof(lie));
+	lie[31] = 1;
+	sim_net_set_now(c.net, c.now);
+	sim_link_inject(c.nodes[1].link, lie, sizeof(lie));
+	sim_cluster_run(&c, 500 * SIM_MS);
+	assert_int_equal(c.nodes[0].downs + c.nodes[1].downs, 0);
+	assert_int_equal(sim_send(&c.nodes[1], &c.nodes[0], TP_CLASS_REQUEST, "x", 1), 0);
+	sim_cluster_run(&c, SIM_MS);
+	assert_int_equal(c.nodes[0].messages, 1);
+	sim_cluster_fini(&c);
+}
+
+static void
 test_neighbour_behind_gateway_is_reached_through_it(void **state)
 {
 	struct last_frame last = { .count = 0 };
@@ -209,6 +232,7 @@ main(void)
 		cmocka_unit_test(test_neighbour_bad_or_foreign_arp_is_dropped),
 		cmocka_unit_test(test_neighbour_static_needs_no_arp),
 		cmocka_unit_test(test_neighbour_that_changed_its_mac_is_found_again),
+		cmocka_unit_test(test_neighbour_learned_wrong_is_put_right_by_the_peers_packets),
 		cmocka_unit_test(test_neighbour_behind_gateway_is_reached_through_it),
 		cmocka_unit_test(test_neighbour_peers_on_two_links_are_each_on_theirs),
 	};
