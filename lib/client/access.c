@@ -49,8 +49,9 @@ access_atomic(const struct tp_op *op, uint8_t *at)
 	return old;
 }
 
-static enum client_hit
-access_try_atomic(struct tp_thread *thread, struct tp_op *op, const struct client_chunk *chunk)
+/* Uses of op only what says which atomic it is, and where. */
+enum client_hit
+client_atomic_try(struct tp_thread *thread, struct tp_op *op, const struct client_chunk *chunk)
 {
 	struct client_guard guard;
 	uint32_t slot = client_guard_enter(thread, op->region, chunk->page_index,
@@ -114,7 +115,7 @@ client_access_try(struct tp_thread *thread, struct tp_op *op, const struct clien
 		return client_hit_write(thread, region, chunk->page_index, chunk->page_offset,
 					chunk->buffer, chunk->bytes);
 	case CLIENT_ATOMIC:
-		return access_try_atomic(thread, op, chunk);
+		return client_atomic_try(thread, op, chunk);
 	case CLIENT_PIN:
 		return access_try_pin(thread, op, chunk);
 	case CLIENT_INVALIDATE:

@@ -20,6 +20,9 @@ struct client_chunk {
 enum client_hit client_access_try(struct tp_thread *thread, struct tp_op *op,
 				  const struct client_chunk *chunk);
 
+enum client_hit client_atomic_try(struct tp_thread *thread, struct tp_op *op,
+				  const struct client_chunk *chunk);
+
 /* What came of doing an access on a granted page. */
 enum client_grant {
 	CLIENT_GRANT_DONE,

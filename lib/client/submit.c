@@ -104,14 +104,22 @@ tp_submit_writev(struct tp_thread *thread, struct tp_client_region *region,
 	return submit_vectors(thread, op, vectors, count);
 }
 
+static bool
+submit_atomic_is_valid(const struct tp_client_region *region, uint64_t offset,
+		       enum tp_atomic_op atomic_op, unsigned int width)
+{
+	return (width == 4 || width == 8) && (offset & (width - 1)) == 0 &&
+		atomic_op >= TP_ATOMIC_LOAD && atomic_op < TP_ATOMIC_COUNT &&
+		submit_range_is_valid(region, offset, width);
+}
+
 bool
 tp_submit_atomic(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
 		 enum tp_atomic_op atomic_op, unsigned int width, uint64_t operand,
 		 uint64_t compare, struct tp_op *op)
 {
 	submit_fill(op, CLIENT_ATOMIC, region, offset, NULL, width);
-	if ((width != 4 && width != 8) || offset % width != 0 || atomic_op < TP_ATOMIC_LOAD ||
-	    atomic_op >= TP_ATOMIC_COUNT)
+	if (!submit_atomic_is_valid(region, offset, atomic_op, width))
 		return submit_refuse(thread, op, TP_INVALID);
 	op->atomic_op = (uint8_t)atomic_op;
 	op->width = (uint8_t)width;
@@ -124,7 +132,7 @@ tp_submit_atomic(struct tp_thread *thread, struct tp_client_region *region, uint
 	} else if (!region->writable) {
 		return submit_refuse(thread, op, TP_PERMISSION);
 	}
-	return submit_piece(thread, op, width);
+	return client_op_begin(thread, op);
 }
 
 bool
@@ -278,16 +286,50 @@ tp_clear(struct tp_thread *thread, struct tp_client_region *region)
 	return tp_op_wait(thread, &op);
 }
 
+/* In place, without filling in a whole access. op->value is the value before. */
+static enum client_hit
+submit_atomic_hit(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+		  struct tp_op *op)
+{
+	struct client_chunk chunk = {
+		.page_index = (uint32_t)(offset >> region->page_shift),
+		.page_offset = (uint32_t)offset & ((1u << region->page_shift) - 1),
+		.bytes = op->width,
+	};
+
+	op->region = region;
+	op->value = 0;
+	if (op->atomic_op == TP_ATOMIC_LOAD)
+		return client_hit_read(thread, region, chunk.page_index, chunk.page_offset,
+				       &op->value, chunk.bytes);
+	return region->writable ? client_atomic_try(thread, op, &chunk) : CLIENT_MISS;
+}
+
 struct tp_result
 tp_atomic(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
 	  enum tp_atomic_op atomic_op, unsigned int width, uint64_t operand, uint64_t compare,
 	  uint64_t *old)
 {
-	struct tp_op op;
+	enum client_hit hit = CLIENT_MISS;
 	struct tp_result result;
+	struct tp_op op;
 
-	tp_submit_atomic(thread, region, offset, atomic_op, width, operand, compare, &op);
-	result = tp_op_wait(thread, &op);
+	if (likely(submit_atomic_is_valid(region, offset, atomic_op, width))) {
+		op.atomic_op = (uint8_t)atomic_op;
+		op.width = (uint8_t)width;
+		op.operand = operand;
+		op.compare = compare;
+		hit = submit_atomic_hit(thread, region, offset, &op);
+	}
+	if (likely(hit == CLIENT_HIT)) {
+		result = tp_result_ok(width);
+	} else if (hit == CLIENT_BROKEN) {
+		thread->stats.voids++;
+		result = tp_result_unknown(client_broken_reason(thread, region));
+	} else {
+		tp_submit_atomic(thread, region, offset, atomic_op, width, operand, compare, &op);
+		result = tp_op_wait(thread, &op);
+	}
 	if (old != NULL && tp_result_is_ok(result))
 		*old = op.value;
 	return result;
