@@ -945,9 +945,8 @@ home_request(struct coherence_event *ev, enum home_event event)
 
 	if (ev->c->peers[ev->from].fencing)
 		refuse(ev, TP_EXHAUSTED, TP_MSG_F_RETRY);
-	else if (get && ev->msg->flags & TP_MSG_F_RETRY &&
-		 !coherence_mutant(ev->c, MUTANT_retry_new_grant) &&
-		 !coherence_mutant(ev->c, MUTANT_double_atomic))
+	else if (get && event != HE_AMO && ev->msg->flags & TP_MSG_F_RETRY &&
+		 !coherence_mutant(ev->c, MUTANT_retry_new_grant))
 		home_repeated(ev);
 	else if (get && ev->entry->transient != 0 && coherence_home_is_stable(ev->entry->state))
 		defer(ev);	/* others came first */

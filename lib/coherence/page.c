@@ -237,6 +237,7 @@ tp_coherence_guards_expired(struct tp_coherence *c, uint32_t region_id, uint32_t
 	struct coherence_event ev;
 	struct tp_action *action;
 	uint32_t old, link;
+	bool readable;
 
 	if (region == NULL || page_index >= region->region->page_count ||
 	    !coherence_page_is_owned(c, region, page_index))
@@ -272,10 +273,20 @@ tp_coherence_guards_expired(struct tp_coherence *c, uint32_t region_id, uint32_t
 	c->frames[old - 1] = (struct coherence_frame){ .state = FRAME_QUARANTINED };
 	c->quarantined++;
 	c->stats.guards_broken++;
+	/*
+	 * A downgrade leaves the word at read: it must not name the old slot, which
+	 * is still written to, from before the copy on.
+	 */
+	readable = ev.page->state == CACHE_M_REVOKE &&
+		c->frames[link - 1].pending == TP_MSG_FWD_S;
+	if (readable)
+		coherence_action_page(&ev, TP_ACTION_PUBLISH, TP_ACCESS_NONE);
 	ev.page->frame = link;
 	coherence_action_page(&ev, TP_ACTION_COPY_SLOT, TP_ACCESS_NONE);
 	action = &outbox->actions[outbox->count - 1];
 	action->from_slot = coherence_slot(c, old - 1);
+	if (readable)
+		coherence_action_page(&ev, TP_ACTION_PUBLISH, TP_ACCESS_READ);
 	coherence_cache_step(&ev, CE_GUARDS_CLEAR);
 	return coherence_slot(c, old - 1);
 }

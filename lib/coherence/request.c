@@ -395,6 +395,10 @@ coherence_request_poll(struct tp_coherence *c)
 	struct coherence_event ev;
 	uint32_t work = 0;
 
+	/* Whose waiters are gone needs no slot any more. */
+	while (c->slot_wait.first != 0 &&
+	       c->requests[c->slot_wait.first - 1].waiter_first == 0)
+		coherence_request_slot_freed(c);
 	while (coherence_room(c) && (request = ready_pop(c)) != NULL) {
 		coherence_event_init(&ev, c, &c->regions[request->region], request->page);
 		if (coherence_cache_is_stable(ev.page->state))

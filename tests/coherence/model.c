@@ -218,6 +218,26 @@ step_do(struct run *run, const struct step *step)
 	net_check(net);
 }
 
+/* What is left where nothing should be. */
+static void
+idle_print(const struct run *run)
+{
+	const struct net *net = run->net;
+	struct tp_coherence_usage usage;
+
+	fprintf(stderr, "messages %u, credits %lu\n", net->flight_count,
+		(unsigned long)net->tokens_out);
+	for (uint16_t n = 0; n < net->config.nodes; n++) {
+		tp_coherence_usage_get(net->node[n].engine, &usage);
+		fprintf(stderr, "node %u: requests %u waiters %u busy %u deferred %u\n", n,
+			usage.requests, usage.waiters, usage.busy, usage.deferred);
+	}
+	for (uint32_t i = 0; i < net->op_count; i++)
+		if (!net->op[i].completed)
+			fprintf(stderr, "op %u of node %u on page %u is open\n", i,
+				net->op[i].node, net->op[i].page);
+}
+
 /* Nothing is left to choose: everybody must have been answered. */
 static const char *
 run_end(struct run *run)
@@ -290,6 +310,8 @@ model_run(const struct model *model, struct model_choices *choices, bool trace)
 			states_print(&run);
 	}
 	failure = run_end(&run);
+	if (trace && failure != NULL)
+		idle_print(&run);
 	cells_add(run.net);
 	net_destroy(run.net);
 	return failure;
