@@ -19,6 +19,7 @@
 #define BENCH_PAGE_BYTES 4096u
 #define BENCH_VDEV_CHARS 192
 #define BENCH_PREFIX_CHARS 48
+#define BENCH_FOLDER "/dev/shm/%.47s"	/* of a prefix: files of the run, in memory */
 
 enum bench_pmd {
 	BENCH_PMD_MEMIF,
@@ -118,8 +119,8 @@ void bench_report(struct bench *bench, const struct bench_row *row);
 void bench_report_value(struct bench *bench, const char *name, const char *unit, double value);
 
 /*
- * Peer processes: forked from the measuring one, on the other core, resting
- * until told to run. They die with it.
+ * Peer processes: forked from the measuring one, resting until told to run. They
+ * die with it.
  */
 struct bench_control;
 
@@ -134,9 +135,12 @@ struct bench_peer {
  */
 typedef int bench_peer_main(struct bench *bench, struct bench_control *control, void *context);
 
-/** Fork a peer. 0, or -errno. EAL must not run yet if the peer starts its own. */
-int bench_peer_start(struct bench_peer *peer, struct bench *bench, bench_peer_main *function,
-		     void *context);
+/**
+ * Fork a peer onto the core of a side. 0, or -errno. EAL must not run yet if the
+ * peer starts its own.
+ */
+int bench_peer_start(struct bench_peer *peer, struct bench *bench, unsigned int side,
+		     bench_peer_main *function, void *context);
 
 /** Wait until it is ready. 0, -ECHILD: it ended; -ETIMEDOUT. */
 int bench_peer_await(struct bench_peer *peer);
@@ -209,5 +213,6 @@ int bench_pin(const struct bench *bench, unsigned int side);
 int bench_raw_rtt(struct bench *bench);
 int bench_pool_loan_rate(struct bench *bench);
 int bench_directory_bytes(struct bench *bench);
+int bench_client_hit(struct bench *bench);
 
 #endif /* BENCH_H */

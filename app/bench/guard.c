@@ -73,26 +73,36 @@ hugepages_change(long delta)
 	return after < 0 ? 0 : after - before;
 }
 
-/* EAL leaves its run-time folder behind. */
+/* Remove what a pattern names: files, or folders that are empty. */
+static void
+pattern_remove(const char *pattern)
+{
+	glob_t found;
+
+	if (glob(pattern, GLOB_NOSORT, NULL, &found) != 0)
+		return;
+	for (size_t i = 0; i < found.gl_pathc; i++)
+		remove(found.gl_pathv[i]);
+	globfree(&found);
+}
+
+/* EAL leaves its run-time folder behind; the store of nodes is ours. */
 static void
 runtime_remove(const char *prefix)
 {
 	char pattern[96];
-	glob_t found;
 
-	snprintf(pattern, sizeof(pattern), "/run/dpdk/%s*/*", prefix);
-	if (glob(pattern, GLOB_NOSORT, NULL, &found) == 0) {
-		for (size_t i = 0; i < found.gl_pathc; i++)
-			unlink(found.gl_pathv[i]);
-		globfree(&found);
-	}
-	snprintf(pattern, sizeof(pattern), "/run/dpdk/%s*", prefix);
-	if (glob(pattern, GLOB_NOSORT, NULL, &found) == 0) {
-		for (size_t i = 0; i < found.gl_pathc; i++)
-			rmdir(found.gl_pathv[i]);
-		globfree(&found);
-	}
+	snprintf(pattern, sizeof(pattern), "/run/dpdk/%s-*/*", prefix);
+	pattern_remove(pattern);
+	snprintf(pattern, sizeof(pattern), "/run/dpdk/%s-*", prefix);
+	pattern_remove(pattern);
 	rmdir("/run/dpdk");
+	snprintf(pattern, sizeof(pattern), BENCH_FOLDER "/*/*", prefix);
+	pattern_remove(pattern);
+	snprintf(pattern, sizeof(pattern), BENCH_FOLDER "/*", prefix);
+	pattern_remove(pattern);
+	snprintf(pattern, sizeof(pattern), BENCH_FOLDER, prefix);
+	pattern_remove(pattern);
 }
 
 static void

@@ -189,7 +189,7 @@ bench_eal_start(struct bench *bench, unsigned int side,
 	};
 
 	snprintf(lcores, sizeof(lcores), "0@%d", bench->cpus[side]);
-	snprintf(prefix, sizeof(prefix), "%s-%u", bench->prefix, side);
+	snprintf(prefix, sizeof(prefix), "%s-%d", bench->prefix, getpid());
 	for (unsigned int i = 0; i < RTE_DIM(fixed); i++)
 		snprintf(storage[argc++], BENCH_VDEV_CHARS, "%s", fixed[i]);
 	/* Too few huge pages: run on small ones, and let the figures say so. */

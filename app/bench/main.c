@@ -20,6 +20,8 @@
 static const struct bench_case cases[] = {
 	{ "raw_rtt", "round trip of two bare DPDK processes, 64 B to 64 and 4200 B", true,
 	  bench_raw_rtt },
+	{ "client_hit_lat", "tp_read of 8 bytes of a page that is here, against a plain load",
+	  false, bench_client_hit },
 	{ "pool_loan_rate", "loan and return of a slot against rte_mempool, alone and contended",
 	  false, bench_pool_loan_rate },
 	{ "directory_bytes_per_page", "memory of a directory of a million pages", false,

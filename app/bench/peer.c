@@ -7,6 +7,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -90,8 +91,8 @@ bench_peer_may_run(struct bench_control *control)
 }
 
 static void
-peer_child(struct bench *bench, struct bench_control *control, bench_peer_main *function,
-	   void *context, pid_t parent)
+peer_child(struct bench *bench, unsigned int side, struct bench_control *control,
+	   bench_peer_main *function, void *context, pid_t parent)
 {
 	int ret;
 
@@ -100,7 +101,7 @@ peer_child(struct bench *bench, struct bench_control *control, bench_peer_main *
 	if (getppid() != parent)
 		_exit(1);
 	bench_guard_forget(bench->guard);
-	ret = bench_pin(bench, 1);
+	ret = bench_pin(bench, side);
 	if (ret == 0)
 		ret = function(bench, control, context);
 	if (ret < 0)
@@ -109,8 +110,8 @@ peer_child(struct bench *bench, struct bench_control *control, bench_peer_main *
 }
 
 int
-bench_peer_start(struct bench_peer *peer, struct bench *bench, bench_peer_main *function,
-		 void *context)
+bench_peer_start(struct bench_peer *peer, struct bench *bench, unsigned int side,
+		 bench_peer_main *function, void *context)
 {
 	pid_t parent = getpid();
 	int ret;
@@ -129,7 +130,7 @@ bench_peer_start(struct bench_peer *peer, struct bench *bench, bench_peer_main *
 		return ret;
 	}
 	if (peer->pid == 0)
-		peer_child(bench, peer->control, function, context, parent);
+		peer_child(bench, side, peer->control, function, context, parent);
 	return 0;
 }
 
@@ -172,6 +173,8 @@ state_await(struct bench_peer *peer, enum peer_state state)
 	while (atomic_load_explicit(&peer->control->state, memory_order_acquire) != state) {
 		for (unsigned int i = 0; i < 1000; i++)
 			rte_pause();
+		/* It may be on this core. */
+		sched_yield();
 		if (peer->pid == 0 || kill(peer->pid, 0) < 0 || peer_has_ended(peer))
 			return;
 	}

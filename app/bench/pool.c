@@ -279,7 +279,7 @@ bench_pool_loan_rate(struct bench *bench)
 				    false);
 	/* Forked now that both pools exist: it shares their memory. */
 	if (ret == 0)
-		ret = bench_peer_start(&pools.peer, bench, pool_peer, &pools);
+		ret = bench_peer_start(&pools.peer, bench, 1, pool_peer, &pools);
 	if (ret == 0)
 		ret = bench_peer_await(&pools.peer);
 	if (ret == 0)

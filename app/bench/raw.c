@@ -131,8 +131,8 @@ raw_answer(struct bench_raw *raw, struct rte_mbuf *mbuf)
 	return true;
 }
 
-static unsigned int
-raw_serve_burst(struct bench_raw *raw)
+unsigned int
+bench_raw_answer(struct bench_raw *raw)
 {
 	struct rte_mbuf *mbufs[RAW_BURST];
 	uint16_t count = rte_eth_rx_burst(raw->port, 0, mbufs, RAW_BURST);
@@ -154,6 +154,13 @@ raw_serve_burst(struct bench_raw *raw)
 	return sent;
 }
 
+void
+bench_raw_pages_mark(struct bench_raw *raw)
+{
+	for (uint64_t i = 0; i < raw->page_count; i++)
+		memcpy(raw->pages + i * BENCH_PAGE_BYTES, &i, sizeof(i));
+}
+
 int
 bench_raw_serve(struct bench *bench, struct bench_control *control, void *context)
 {
@@ -167,12 +174,10 @@ bench_raw_serve(struct bench *bench, struct bench_control *control, void *contex
 		ret = bench_raw_open(&raw, bench, 0, NULL);
 	if (ret < 0)
 		return ret;
-	/* Each page starts with its number, so that the asker can tell. */
-	for (uint64_t i = 0; i < raw.page_count; i++)
-		memcpy(raw.pages + i * BENCH_PAGE_BYTES, &i, sizeof(i));
+	bench_raw_pages_mark(&raw);
 	bench_peer_ready(control);
 	while (bench_peer_may_run(control))
-		raw_serve_burst(&raw);
+		bench_raw_answer(&raw);
 	return 0;
 }
 
@@ -313,7 +318,7 @@ bench_raw_rtt(struct bench *bench)
 	bench_hugepages_reserve(bench, 2 * BENCH_RAW_HUGEPAGES);
 	ret = bench_link_prepare(bench, 1);
 	if (ret == 0)
-		ret = bench_peer_start(&peer, bench, bench_raw_serve, NULL);
+		ret = bench_peer_start(&peer, bench, 1, bench_raw_serve, NULL);
 	if (ret < 0)
 		return ret;
 	bench_link_vdev(bench, 0, 0, vdev[0]);

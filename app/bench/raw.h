@@ -40,6 +40,12 @@ struct bench_raw_op {
 /** Main of the peer that answers on its port 0. @p context is not used. */
 int bench_raw_serve(struct bench *bench, struct bench_control *control, void *context);
 
+/** Answer what has come in; the turn of a peer that also does other things. */
+unsigned int bench_raw_answer(struct bench_raw *raw);
+
+/** Make the answering side's pages such that the asker can tell them apart. */
+void bench_raw_pages_mark(struct bench_raw *raw);
+
 /** Set the asking side up; EAL runs and has the port. 0, or -errno. */
 int bench_raw_open(struct bench_raw *raw, struct bench *bench, uint16_t port,
 		   struct bench_peer *peer);
