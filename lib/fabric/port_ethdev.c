@@ -38,7 +38,8 @@ fabric_port_mtu(uint16_t port)
 uint16_t
 tp_port_mbuf_bytes(uint16_t mtu)
 {
-	uint32_t room = RTE_ALIGN_CEIL(mtu + TP_WIRE_ETHER_BYTES + PORT_PACKET_HEAD, PORT_ROOM_STEP);
+	uint32_t room = RTE_ALIGN_CEIL(mtu + TP_WIRE_ETHER_BYTES + PORT_PACKET_HEAD,
+		PORT_ROOM_STEP);
 
 	return (uint16_t)(RTE_PKTMBUF_HEADROOM + RTE_MAX(room, RTE_MBUF_DEFAULT_DATAROOM));
 }

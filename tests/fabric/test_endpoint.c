@@ -457,7 +457,7 @@ hole_drop(void *ctx, uint32_t from, const uint8_t *frame, uint32_t length)
 }
 
 static void
-test_endpoint_window_holds_while_one_packet_is_lost_again_and_again(void **state)
+test_endpoint_window_with_one_packet_lost_again_and_again_holds(void **state)
 {
 	struct tp_session_info info;
 	struct hole hole = { .times = UINT32_MAX };
@@ -584,7 +584,7 @@ main(void)
 		cmocka_unit_test(test_endpoint_create_with_bad_config_fails),
 		cmocka_unit_test(test_endpoint_frame_for_another_worker_is_steered_to_it),
 		cmocka_unit_test(test_endpoint_urgent_message_overtakes_queued_bulk),
-		cmocka_unit_test(test_endpoint_window_holds_while_one_packet_is_lost_again_and_again),
+		cmocka_unit_test(test_endpoint_window_with_one_packet_lost_again_and_again_holds),
 		cmocka_unit_test(test_endpoint_single_loss_is_repaired_before_the_timeout),
 		cmocka_unit_test(test_endpoint_that_did_not_run_does_not_blame_its_peers),
 		cmocka_unit_test(test_endpoint_counters_have_names_and_help),

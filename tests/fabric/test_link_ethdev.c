@@ -143,12 +143,14 @@ turn(void)
 static int
 group_setup(void **state)
 {
-	struct rte_ring *a = rte_ring_create("a", 256, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
-	struct rte_ring *b = rte_ring_create("b", 256, SOCKET_ID_ANY, RING_F_SP_ENQ | RING_F_SC_DEQ);
+	unsigned int flags = RING_F_SP_ENQ | RING_F_SC_DEQ;
+	struct rte_ring *a = rte_ring_create("a", 256, SOCKET_ID_ANY, flags);
+	struct rte_ring *b = rte_ring_create("b", 256, SOCKET_ID_ANY, flags);
 	int port;
 
 	(void)state;
-	pool = rte_pktmbuf_pool_create("frames", 4095, 0, 0, tp_port_mbuf_bytes(MTU), SOCKET_ID_ANY);
+	pool = rte_pktmbuf_pool_create("frames", 4095, 0, 0, tp_port_mbuf_bytes(MTU),
+		SOCKET_ID_ANY);
 	assert_non_null(pool);
 	assert_non_null(a);
 	assert_non_null(b);
