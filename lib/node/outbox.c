@@ -181,6 +181,8 @@ worker_outbox_action(struct tp_worker *worker, const struct tp_action *action)
 		memset(worker_slot(worker, action->slot), 0, worker->config.slot_bytes);
 		break;
 	case TP_ACTION_COPY_SLOT:
+		/* No hit that reads the old slot may be found good once it is copied. */
+		atomic_thread_fence(memory_order_seq_cst);
 		memcpy(worker_slot(worker, action->slot), worker_slot(worker, action->from_slot),
 			worker->config.slot_bytes);
 		break;
