@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Every deliberate fault is caught by the checks of the random scenarios.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+
+#include <cmocka.h>
+
+#include "model.h"
+#include "tp_coherence_mutants.h"
+
+#define SEEDS 20000
+
+static const char *const names[] = {
+#define AS_NAME(name, help) #name,
+	TP_COHERENCE_MUTANT_LIST(AS_NAME)
+};
+
+static void
+test_mutant_any_is_caught(void **state)
+{
+	static struct model_choices choices;
+	static struct model model;
+	int survivors = 0;
+
+	for (int mutant = 1; mutant < TP_COHERENCE_MUTANT_COUNT; mutant++) {
+		const char *failure = NULL;
+		uint64_t seed;
+
+		for (seed = 0; seed < SEEDS && failure == NULL; seed++) {
+			model_random(&model, seed);
+			model.mutant = mutant;
+			choices.given = 0;
+			choices.random = seed + 1;
+			failure = model_run(&model, &choices, false);
+		}
+		printf("%-22s %s (seed %lu)\n", names[mutant],
+			failure != NULL ? failure : "SURVIVED", (unsigned long)seed - 1);
+		if (failure == NULL)
+			survivors++;
+	}
+	assert_int_equal(survivors, 0);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_mutant_any_is_caught),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
