@@ -18,7 +18,10 @@ TP_LOG_REGISTER(client);
 uint64_t
 client_tsc_from_ns(const struct tp_client *client, uint64_t ns)
 {
-	return (uint64_t)((unsigned __int128)ns * client->geometry.tsc_hz / 1000000000u);
+	unsigned __int128 ticks = (unsigned __int128)ns * client->geometry.tsc_hz / 1000000000u;
+
+	/* "For ever" must not wrap when it is added to now. */
+	return (uint64_t)RTE_MIN(ticks, (unsigned __int128)(UINT64_MAX / 4));
 }
 
 static int

@@ -102,6 +102,18 @@ test_op_node_stopped_node_crashed(void **state)
 	assert_void(tp_read(f->thread, f->region, 0, &value, 8), TP_TIMEOUT, 1, 0);
 }
 
+/* No deadline at all is not one that has passed. */
+static void
+test_op_timeout_endless_not_expired(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t value;
+
+	f->fake->tsc = UINT64_MAX / 2;
+	tp_thread_timeout_set(f->thread, UINT64_MAX);
+	assert_ok(tp_read(f->thread, f->region, 0, &value, 8), 8);
+}
+
 /* More accesses than records: the rest waits its turn, all end, indices wrap many times. */
 static void
 test_op_more_than_ring_all_done(void **state)
@@ -294,6 +306,7 @@ main(void)
 		fixture_test(test_op_mutations_no_answer_effect_known_or_not),
 		fixture_test(test_op_late_grant_after_end_touches_nothing),
 		fixture_test(test_op_node_stopped_node_crashed),
+		fixture_test(test_op_timeout_endless_not_expired),
 		fixture_test(test_op_more_than_ring_all_done),
 		fixture_test(test_op_nops_fill_rings_and_wrap),
 		fixture_test(test_op_queued_no_answer_timeout),
