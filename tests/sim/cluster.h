@@ -30,6 +30,8 @@
 #define CLUSTER_PAGE 4096
 #define CLUSTER_NONE UINT32_MAX
 #define CLUSTER_GENERATIONS 256
+#define CLUSTER_REQUEST_CREDITS 32
+#define CLUSTER_FORWARD_CREDITS 64
 #define CLUSTER_LEASE (60 * SIM_MS)
 #define CLUSTER_GUARD_LEASE (10 * SIM_MS)
 
@@ -75,10 +77,6 @@ struct cluster_node {
 	struct cluster_client clients[SIM_CLIENTS_MAX];
 };
 
-struct sim_partition {
-	uint32_t from, to;
-};
-
 struct cluster {
 	const struct sim_options *options;
 	struct sim_result *result;
@@ -108,7 +106,7 @@ struct cluster {
 };
 
 enum cluster_event {
-	EVENT_NODE, EVENT_CLIENT, EVENT_FAULT, EVENT_MEND, EVENT_RETURN, EVENT_ADMIN,
+	EVENT_NODE, EVENT_CLIENT, EVENT_FAULT, EVENT_MEND, EVENT_RETURN, EVENT_ADMIN, EVENT_RESET,
 };
 
 /* cluster.c */
@@ -139,7 +137,8 @@ void cluster_client_die(struct cluster *cluster, uint32_t n, uint32_t c, bool no
 /* cluster_fault.c */
 void cluster_fault(struct cluster *cluster);
 void cluster_mend(struct cluster *cluster, uint64_t what, uint64_t value);
-void cluster_heal(struct cluster *cluster);
+void cluster_admin_begin(struct cluster *cluster, uint32_t n,
+	const struct tp_control_request *request);
 void cluster_reset_begin(struct cluster *cluster);
 void cluster_admin(struct cluster *cluster);
 

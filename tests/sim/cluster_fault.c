@@ -233,7 +233,25 @@ cluster_mend(struct cluster *cluster, uint64_t what, uint64_t value)
 	}
 }
 
-/* The region gets a new generation: asked of one node, as a client would. */
+/* A control call of a node, as a client would make it; one at a time. */
+void
+cluster_admin_begin(struct cluster *cluster, uint32_t n, const struct tp_control_request *request)
+{
+	struct cluster_node *node = &cluster->nodes[n];
+
+	cluster_clock_set(cluster, n);
+	cluster->admin_client = tp_control_client_add(node->control, 1, node->tsc);
+	if (cluster->admin_client < 0)
+		return;
+	cluster->admin_node = n;
+	cluster->admin_boot = node->boot;
+	cluster->admin_call = tp_control_call(node->control, cluster->admin_client, request,
+		node->tsc);
+	cluster_node_wake(cluster, n, cluster->now);
+	cluster_event_add(cluster, SIM_MS, EVENT_ADMIN, n, node->boot, 0);
+}
+
+/* The region gets a new generation. */
 void
 cluster_reset_begin(struct cluster *cluster)
 {
@@ -247,16 +265,7 @@ cluster_reset_begin(struct cluster *cluster)
 	    tp_control_state_get(node->control) != TP_CONTROL_MEMBER)
 		return;
 	strcpy(request.region.name, CLUSTER_REGION);
-	cluster_clock_set(cluster, n);
-	cluster->admin_client = tp_control_client_add(node->control, 1, node->tsc);
-	if (cluster->admin_client < 0)
-		return;
-	cluster->admin_node = n;
-	cluster->admin_boot = node->boot;
-	cluster->admin_call = tp_control_call(node->control, cluster->admin_client, &request,
-		node->tsc);
-	cluster_node_wake(cluster, n, cluster->now);
-	cluster_event_add(cluster, SIM_MS, EVENT_ADMIN, n, node->boot, 0);
+	cluster_admin_begin(cluster, n, &request);
 }
 
 void

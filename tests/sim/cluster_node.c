@@ -67,6 +67,8 @@ cluster_node_boot(struct cluster *cluster, uint32_t n)
 		.waiter_count = 64,
 		.busy_count = 32,
 		.deferred_count = 256,
+		.request_credits = CLUSTER_REQUEST_CREDITS,
+		.forward_credits = CLUSTER_FORWARD_CREDITS,
 		.tx_frames = 512,
 		.rx_frames = 256,
 		.seed = cluster->options->seed * 64 + node->boot,
@@ -117,6 +119,9 @@ cluster_node_crash(struct cluster *cluster, uint32_t n)
 	cluster_node_free(cluster, n);
 	cluster_event_add(cluster, sim_rng_between(&cluster->rng, 5 * SIM_MS, 400 * SIM_MS),
 		EVENT_RETURN, n, node->boot, 0);
+	/* What is lost stays so until the region is reset. */
+	cluster_event_add(cluster, sim_rng_between(&cluster->rng, 100 * SIM_MS, 500 * SIM_MS),
+		EVENT_RESET, n, 0, 0);
 }
 
 /* Hits of this node's clients are served now. */

@@ -264,6 +264,9 @@ dispatch(struct core *core, const struct queue_event *event)
 		core->faults_left--;
 		core_fault(core);
 		break;
+	case EVENT_RESET:
+		core_region_reset(core);
+		break;
 	case EVENT_REGION_REMOVE:
 	case EVENT_REGION_ADD:
 		core_region_event(core, event);
@@ -290,7 +293,8 @@ step(struct core *core)
 	if (core->now > END_LATEST)
 		core_fail(core, "no end after %u s of virtual time", (unsigned int)(END_LATEST / SIM_MS / 1000));
 	if (core->now < node->paused_until && event.kind != EVENT_FAULT &&
-	    event.kind != EVENT_LAPSE && event.kind != EVENT_RETURN) {
+	    event.kind != EVENT_LAPSE && event.kind != EVENT_GREET &&
+	    event.kind != EVENT_RESET && event.kind != EVENT_RETURN) {
 		/* The whole machine stands still; what arrives waits. */
 		event.time = node->paused_until + sim_rng_below(&core->rng, 1000);
 		queue_add(&core->queue, &event);
@@ -311,7 +315,8 @@ clients_are_done(const struct core *core)
 	uint32_t n, c;
 
 	for (n = 0; n < core->node_count; n++) {
-		if (!core->nodes[n].alive || core->nodes[n].left || core->nodes[n].lapsed)
+		if (!core->nodes[n].alive || core->nodes[n].left || core->nodes[n].fence_asked ||
+		    core->now < core->nodes[n].paused_until)
 			return false;
 		for (c = 0; c < core->clients_per_node; c++) {
 			const struct core_client *client = &core->nodes[n].clients[c];
@@ -326,10 +331,17 @@ clients_are_done(const struct core *core)
 static bool
 engines_are_idle(const struct core *core)
 {
-	uint32_t n, w, p;
+	uint32_t n, m, w, p;
 
 	if (core->in_flight != 0)
 		return false;
+	for (n = 0; n < core->node_count; n++) {
+		for (m = 0; m < core->node_count; m++) {
+			if (m != n && (!core->link_up[n][m] || core->must_hear[n][m] ||
+				       !core->nodes[n].peer_up[m]))
+				return false;
+		}
+	}
 	for (n = 0; n < core->node_count; n++) {
 		for (w = 0; w < core->nodes[n].worker_count; w++) {
 			struct tp_coherence_usage usage;
@@ -505,6 +517,7 @@ set_up(struct core *core)
 			}
 		}
 	}
+	core_event_add(core, SIM_MS, EVENT_GREET, 0, 0, NULL);
 	for (i = 0; i < faults; i++)
 		core_event_add(core, sim_rng_next(&core->fault_rng) % SPAN, EVENT_FAULT, 0, 0, NULL);
 }

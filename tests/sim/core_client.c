@@ -144,8 +144,8 @@ access_slot(struct core *core, uint32_t n, uint32_t c)
 	uint64_t *memory = &node->slots[guard->slot].word[client->op.word];
 	struct history_op op = { .kind = client->op.atomic_op, .operand = client->op.operand,
 		.compare = client->op.compare };
-	bool guarded = guard->active, late = guard->broken || core->now >= node->lease_until ||
-		(guarded && core->now >= guard->until);
+	bool guarded = guard->active, late = core->now >= node->lease_until ||
+		(guarded && (guard->broken || core->now >= guard->until));
 	uint64_t old = *memory;
 
 	if (wants_write(client)) {
@@ -177,7 +177,7 @@ core_client_complete(struct core *core, uint32_t n, const struct tp_action *acti
 	if (c >= core->clients_per_node || client->phase != CLIENT_WAITING ||
 	    client->serial != (uint32_t)(action->cookie >> 8))
 		core_fail(core, "node %u client %u: completed twice, or without a request", n + 1, c);
-	if (core->now > client->deadline + 50 * SIM_MS)
+	if (core->now > client->deadline + 80 * SIM_MS)
 		core_fail(core, "node %u client %u: answered %u ms late", n + 1, c,
 			  (unsigned int)((core->now - client->deadline) / SIM_MS));
 	core_trace(core, "complete", n << 8 | c, action->result.reason, action->access);

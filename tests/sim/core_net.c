@@ -134,6 +134,13 @@ hand_in(struct core *core, uint32_t n, uint32_t w, const struct core_message *m,
 	uint64_t bad = stats->bad_messages, stale = stats->stale_messages,
 		wrong = stats->protocol_errors;
 
+	if (core->options->trace) {
+		struct tp_coherence_page_info info = { .cache_state = "", .home_state = "" };
+
+		tp_coherence_page_info_get(worker->engine, CORE_REGION, m->msg.page_index, &info);
+		printf("%12" PRIu64 "          cache %s home %s\n", core->now, info.cache_state,
+		       info.home_state);
+	}
 	worker->incoming = m->payload_bytes == 0 ? NULL : &m->content;
 	tp_coherence_message(worker->engine, (uint16_t)(m->from + 1), (uint16_t)m->from_worker,
 		&m->msg, m->payload_bytes, token, core->now, &worker->outbox);
@@ -199,7 +206,7 @@ core_local(struct core *core, uint32_t n, uint32_t w)
 	hand_in(core, n, w, &m, UINT64_MAX);
 }
 
-/* The session of a pair is gone. up_after: when both answer again; CORE_NONE: by rejoin. */
+/* The session of a pair is gone. up_after: both can answer again. */
 void
 core_session_break(struct core *core, uint32_t a, uint32_t b, uint64_t up_after)
 {
@@ -212,9 +219,8 @@ core_session_break(struct core *core, uint32_t a, uint32_t b, uint64_t up_after)
 		NULL);
 	core_event_add(core, sim_rng_between(&core->rng, 0, 5 * SIM_MS), EVENT_PEER_DOWN, b, a,
 		NULL);
-	if (up_after != CORE_NONE)
-		core_event_add(core, 6 * SIM_MS + up_after, EVENT_LINK_UP, a,
-			(uint64_t)session << 8 | b, NULL);
+	core->down_until[a][b] = core->now + 6 * SIM_MS + up_after;
+	core->down_until[b][a] = core->down_until[a][b];
 }
 
 static bool
@@ -227,7 +233,8 @@ static void
 link_up(struct core *core, uint32_t a, uint32_t b)
 {
 	/* Nobody hears a new epoch of a node before it has dealt with the old one. */
-	if (core->link_up[a][b] || !is_member(&core->nodes[a]) || !is_member(&core->nodes[b]) ||
+	if (core->link_up[a][b] || core->now < core->down_until[a][b] ||
+	    !is_member(&core->nodes[a]) || !is_member(&core->nodes[b]) ||
 	    core->must_hear[a][b] || core->must_hear[b][a])
 		return;
 	core->session[a][b]++;
@@ -281,6 +288,8 @@ lapse(struct core *core, uint32_t n)
 
 	node->lease_until = core->now;
 	node->lapsed = true;
+	core_event_add(core, sim_rng_between(&core->rng, 60 * SIM_MS, 250 * SIM_MS), EVENT_RESET, 0,
+		0, NULL);
 	if (node->alive) {
 		core_lost_mark(core, n, false);
 		core_event_add(core, sim_rng_below(&core->rng, 30000000), EVENT_SELF_FENCED, n,
@@ -305,7 +314,7 @@ self_fenced(struct core *core, uint32_t n)
 	node->left = true;
 	for (m = 0; m < core->node_count; m++) {
 		if (m != n && core->link_up[n][m])
-			core_session_break(core, n, m, CORE_NONE);
+			core_session_break(core, n, m, 0);
 	}
 	for (w = 0; w < node->worker_count; w++) {
 		tp_coherence_self_fenced(node->workers[w].engine, core->now,
@@ -340,17 +349,12 @@ static void
 rejoin(struct core *core, uint32_t n)
 {
 	struct core_node *node = &core->nodes[n];
-	uint32_t m;
 
 	node->left = false;
 	node->lapsed = false;
 	node->fence_asked = false;
 	node->epoch++;
 	node->lease_until = UINT64_MAX;
-	for (m = 0; m < core->node_count; m++) {
-		if (m != n)
-			link_up(core, n, m);
-	}
 }
 
 static void
@@ -399,13 +403,18 @@ peer_fenced(struct core *core, uint32_t n, uint32_t peer)
 	tell_workers(core, n, peer, EVENT_PEER_FENCED);
 }
 
-/* A node has dealt with the old epoch of a peer: it may hear the new one. */
+/* Greet each other again, whoever can. */
 static void
-heard(struct core *core, uint32_t n, uint32_t peer)
+greet(struct core *core)
 {
-	core->must_hear[n][peer] = false;
-	core_event_add(core, sim_rng_below(&core->rng, 2000000), EVENT_LINK_UP, n,
-		(uint64_t)core->session[n][peer] << 8 | peer, NULL);
+	uint32_t a, b;
+
+	for (a = 0; a < core->node_count; a++) {
+		for (b = 0; b < a; b++)
+			link_up(core, a, b);
+	}
+	core_event_add(core, sim_rng_between(&core->rng, 200 * SIM_US, 3 * SIM_MS), EVENT_GREET, 0,
+		0, NULL);
 }
 
 void
@@ -441,6 +450,8 @@ core_crash(struct core *core, uint32_t n)
 			node->boot, NULL);
 	core_event_add(core, sim_rng_between(&core->rng, 5 * SIM_MS, 300 * SIM_MS), EVENT_RETURN,
 		n, node->boot, NULL);
+	core_event_add(core, sim_rng_between(&core->rng, 100 * SIM_MS, 450 * SIM_MS), EVENT_RESET,
+		0, 0, NULL);
 }
 
 static void
@@ -481,9 +492,8 @@ core_member_event(struct core *core, const struct queue_event *event)
 			tell_workers(core, n, a, EVENT_PEER_UP);
 		}
 		break;
-	case EVENT_LINK_UP:
-		if (core->session[n][peer] == event->a >> 8)
-			link_up(core, n, peer);
+	case EVENT_GREET:
+		greet(core);
 		break;
 	case EVENT_LAPSE:
 		if (node->boot == event->a)
@@ -496,7 +506,7 @@ core_member_event(struct core *core, const struct queue_event *event)
 	case EVENT_PEER_FENCED:
 		if (node->alive && core->nodes[peer].boot == event->a >> 8) {
 			peer_fenced(core, n, peer);
-			heard(core, n, peer);
+			core->must_hear[n][peer] = false;
 		}
 		break;
 	case EVENT_REJOIN_CHECK:
@@ -514,7 +524,7 @@ core_member_event(struct core *core, const struct queue_event *event)
 			peer_fenced(core, n, peer);
 			tell_workers(core, n, peer, EVENT_HOME_RESET);
 		}
-		heard(core, n, peer);
+		core->must_hear[n][peer] = false;
 		break;
 	case EVENT_RETURN:
 		if (node->boot == event->a)

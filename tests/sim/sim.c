@@ -62,6 +62,8 @@ set_harness(struct run_options *o, const char *name)
 	o->harness_name = name;
 	if (strcmp(name, "core") == 0)
 		o->harness = sim_core_run;
+	else if (strcmp(name, "cluster") == 0)
+		o->harness = sim_cluster_run;
 	else
 		return false;
 	return true;
