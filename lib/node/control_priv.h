@@ -109,6 +109,7 @@ struct tp_control {
 	uint64_t now;
 	uint64_t ready_at;		/* JOINING: not before */
 	uint64_t renew_at;
+	uint64_t member_since;
 	uint64_t lease_until;
 	uint64_t rejoin_delay;
 	uint64_t retry_at;		/* after an error of the store */

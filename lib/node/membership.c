@@ -114,6 +114,7 @@ membership_activate(struct tp_control *control)
 	}
 	control->state = TP_CONTROL_MEMBER;
 	control->renew_at = control->now;
+	control->member_since = control->now;
 	control->nodes_dirty = true;
 	TP_NODE_LOG(INFO, "node %u is a member, epoch %u", control->config.node_id,
 		control->epoch);
@@ -445,6 +446,23 @@ membership_poll(struct tp_control *control)
 		break;
 	}
 	return work;
+}
+
+bool
+tp_control_is_settled(const struct tp_control *control)
+{
+	uint32_t id;
+
+	if (control->state != TP_CONTROL_MEMBER || control->nodes_dirty)
+		return false;
+	if (control->now - control->member_since > control->config.peer_timeout_ns)
+		return true;
+	for (id = 0; id <= control->config.node_id_max; id++)
+		/* For people only: nothing else is read through it. */
+		if (control->nodes[id].told &&
+		    !atomic_load_explicit(&control->shared.reachable[id], memory_order_relaxed))
+			return false;
+	return true;
 }
 
 /* In order: nothing is served from here on, so nobody need wait for our lease. */

@@ -39,7 +39,7 @@ struct node_idle {
 uint64_t
 tp_node_now(const struct tp_node *node)
 {
-	return tp_clock_ns(&node->clock, rte_rdtsc());
+	return node_clock_ns(&node->clock, rte_rdtsc());
 }
 
 /* Spin, then leave the core to whom may need it, then sleep. */
@@ -162,15 +162,17 @@ tp_node_start_workers(struct tp_node *node, const unsigned int *lcores, unsigned
 }
 
 static void
-node_clock_init(struct tp_clock *clock)
+node_clock_start(struct node_clock *fast)
 {
+	struct tp_clock clock;
 	struct timespec now;
 
 	/* The time of leases: it goes on while the machine sleeps. */
 	clock_gettime(CLOCK_BOOTTIME, &now);
-	clock->tsc_hz = rte_get_tsc_hz();
-	clock->tsc_base = rte_rdtsc();
-	clock->ns_base = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	clock.tsc_hz = rte_get_tsc_hz();
+	clock.tsc_base = rte_rdtsc();
+	clock.ns_base = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	node_clock_init(fast, &clock);
 }
 
 /* Port and static address of a peer. */
@@ -208,7 +210,7 @@ node_control_create(struct tp_node *node)
 	if (from->node_bits != 0)
 		tp_address_split_init(&config->split, from->node_bits);
 	config->store = node->store;
-	config->clock = node->clock;
+	config->clock = node->clock.clock;
 	node_ports_links(node, config);
 	config->base_port = from->base_port;
 	config->steer = node_steer;
@@ -226,7 +228,7 @@ node_control_create(struct tp_node *node)
 	config->peer_timeout_ns = from->peer_timeout_ms * UINT64_C(1000000);
 	config->tx_frames = from->tx_frames;
 	config->rx_frames = from->rx_frames;
-	config->seed = node->clock.tsc_base;
+	config->seed = node->clock.clock.tsc_base;
 	node->control = tp_control_create(config, tp_node_now(node));
 	free(config);
 	return node->control == NULL ? -rte_errno : 0;
@@ -253,7 +255,7 @@ node_init(struct tp_node *node)
 {
 	int ret;
 
-	node_clock_init(&node->clock);
+	node_clock_start(&node->clock);
 	node->store = tp_store_open(node->config.store);
 	if (node->store == NULL) {
 		ret = -rte_errno;
@@ -306,7 +308,8 @@ bool
 tp_node_is_ready(const struct tp_node *node)
 {
 	return tp_control_state_get(node->control) == TP_CONTROL_MEMBER &&
-		tp_node_now(node) < tp_control_lease_until(node->control);
+		tp_node_now(node) < tp_control_lease_until(node->control) &&
+		tp_control_is_settled(node->control);
 }
 
 int

@@ -36,7 +36,7 @@ struct node_port {
 struct tp_node {
 	struct tp_node_config config;
 	struct tp_store *store;
-	struct tp_clock clock;
+	struct node_clock clock;
 	struct tp_control *control;
 	struct attach *attach;
 	uint16_t port_count;

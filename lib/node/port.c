@@ -110,17 +110,6 @@ ring_link_init(struct node_ring_link *ring, struct tp_link *ethdev)
 	return node_ring_init(&ring->tx, NODE_STEER_FRAMES, sizeof(struct tp_frame));
 }
 
-/*
- * A port may want room for more than the mtu says: AF_PACKET for its ring's
- * frames, which are powers of two or 10 KiB for a 9000-byte mtu.
- */
-static uint16_t
-port_buffer_bytes(uint16_t mtu)
-{
-	return (uint16_t)(RTE_ALIGN_CEIL(tp_port_mbuf_bytes(mtu) - RTE_PKTMBUF_HEADROOM, 2048) +
-		RTE_PKTMBUF_HEADROOM);
-}
-
 /* Buffers for all that may hold one: endpoints, descriptors, rings. */
 static int
 port_pool_create(struct tp_node *node, struct node_port *port, uint16_t index)
@@ -133,7 +122,7 @@ port_pool_create(struct tp_node *node, struct node_port *port, uint16_t index)
 
 	snprintf(name, sizeof(name), "tp_node%u_port%u", node->config.id, index);
 	port->pool = rte_pktmbuf_pool_create(name, frames, NODE_POOL_CACHE, 0,
-		port_buffer_bytes(port->mtu), rte_socket_id());
+		tp_port_mbuf_bytes(port->mtu), rte_socket_id());
 	if (port->pool == NULL) {
 		TP_NODE_LOG(ERR, "no memory for %u buffers of port %s: %s", frames,
 			node->config.ports[index].device, rte_strerror(rte_errno));

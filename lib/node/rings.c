@@ -147,7 +147,7 @@ worker_complete(struct tp_worker *worker, const struct tp_action *action)
 			completion.flags |= TP_COMPLETION_GUARDED;
 			completion.access = action->access;
 			completion.slot = action->slot;
-			completion.guard_until_tsc = tp_clock_tsc(&worker->config.clock,
+			completion.guard_until_tsc = node_clock_tsc(&worker->clock,
 				worker->now + worker->config.guard_lease_ns);
 		}
 	}
@@ -251,7 +251,7 @@ request_run(struct tp_worker *worker, uint32_t client, uint32_t thread,
 	enum tp_reason reason = request_check(worker, client, request, &region);
 	struct worker_held held = {
 		.cookie = cookie,
-		.deadline = tp_clock_ns(&worker->config.clock, request->deadline_tsc),
+		.deadline = node_clock_ns(&worker->clock, request->deadline_tsc),
 		.generation = request->generation,
 		.region_id = request->region_id,
 		.page_index = request->page_index,

@@ -129,6 +129,14 @@ void tp_control_stop(struct tp_control *control, uint64_t now);
 /** @threads Main lcore. */
 enum tp_control_state tp_control_state_get(const struct tp_control *control);
 
+/**
+ * Has every member that this node knows answered it, or had the time to? Before,
+ * requests to the others may read VOID(unreachable).
+ *
+ * @threads Main lcore.
+ */
+bool tp_control_is_settled(const struct tp_control *control);
+
 /** Text of a state. @threads Any. */
 const char *tp_control_state_name(unsigned int state);
 

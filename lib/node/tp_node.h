@@ -136,7 +136,7 @@ void tp_node_run(struct tp_node *node, const volatile sig_atomic_t *stop);
  */
 int tp_node_start_workers(struct tp_node *node, const unsigned int *lcores, unsigned int count);
 
-/** Does the node serve (it is a member and its lease runs)? @threads Main lcore. */
+/** Does the node serve (it is a member, its lease runs, and the others answer it)? @threads Main lcore. */
 bool tp_node_is_ready(const struct tp_node *node);
 
 /**

@@ -109,6 +109,7 @@ worker_create(const struct worker_config *config)
 	}
 	memset(worker, 0, sizeof(*worker));
 	worker->config = *config;
+	node_clock_init(&worker->clock, &config->clock);
 	if (worker_tables_create(worker) < 0) {
 		rte_errno = ENOMEM;
 		goto destroy;

@@ -12,6 +12,7 @@
 #include <rte_branch_prediction.h>
 #include <rte_debug.h>
 
+#include "clock_priv.h"
 #include "ring_priv.h"
 #include "tp_abi.h"
 #include "tp_coherence.h"
@@ -227,6 +228,7 @@ struct worker_config {
 
 struct tp_worker {
 	struct worker_config config;
+	struct node_clock clock;
 	struct tp_coherence *coherence;
 	struct tp_endpoint *endpoint;
 	uint64_t now;			/* of this turn */

@@ -150,7 +150,7 @@ cluster_node_await(struct cluster *cluster, uint16_t id)
 {
 	uint64_t until = cluster->now + 1000 * CLUSTER_MS;
 
-	while (tp_control_state_get(cluster->nodes[id].control) != TP_CONTROL_MEMBER ||
+	while (!tp_control_is_settled(cluster->nodes[id].control) ||
 	       tp_control_lease_until(cluster->nodes[id].control) <= cluster->now) {
 		assert_true(cluster->now < until);
 		cluster_step(cluster);
@@ -175,8 +175,6 @@ cluster_create(uint16_t workers, uint32_t cache_slots)
 		cluster_node_start(cluster, id);
 	for (id = 1; id <= CLUSTER_NODES; id++)
 		cluster_node_await(cluster, id);
-	/* Let all greet all. */
-	cluster_run(cluster, 20 * CLUSTER_MS);
 	return cluster;
 }
 
