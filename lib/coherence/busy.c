@@ -347,7 +347,10 @@ busy_run_deferred(struct coherence_event *ev, struct coherence_busy *busy)
 
 		coherence_home_step(ev, events[d.msg.type]);
 	} else {
+		/* It may have been sent again, or not: whoever still waits asks anew. */
 		c->stats.stale_messages++;
+		coherence_home_nack(ev, d.from, d.from_worker, rte_le_to_cpu_32(d.msg.txn),
+			TP_UNREACHABLE, TP_MSG_F_RETRY);
 	}
 	coherence_token_done(ev);
 	busy = coherence_busy_of(ev);

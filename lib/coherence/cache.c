@@ -145,6 +145,7 @@ static void
 granted(struct coherence_event *ev, unsigned int state, enum tp_access access)
 {
 	unblock(ev);
+	coherence_frame(ev)->granted = msg_sequence(ev);
 	coherence_request_done(ev, coherence_request_of(ev));
 	coherence_action_page(ev, TP_ACTION_PUBLISH, access);
 	coherence_request_complete(ev, state, COMPLETE_BATCH);
@@ -320,13 +321,12 @@ grant(struct coherence_event *ev)
 	return WAY_NEXT;
 }
 
+/* An answer to a repeat from before the copy was invalidated: DATA_M comes, too. */
 static enum coherence_way
 grant_without_copy(struct coherence_event *ev)
 {
-	if (!coherence_mutant(ev->c, MUTANT_upgrade_without_copy)) {
-		ev->c->stats.protocol_errors++;
-		return WAY_STAY;
-	}
+	if (!coherence_mutant(ev->c, MUTANT_upgrade_without_copy))
+		return stale(ev);
 	granted(ev, CACHE_M, TP_ACCESS_WRITE);
 	return WAY_NEXT;
 }
@@ -607,6 +607,7 @@ static const struct coherence_cache_rule cache_rules[CACHE_STATE_COUNT][CACHE_EV
 		[CE_STORE]	  = { DO(defer), TO(IM_FWD) },
 		[CE_EVICT]	  = { DO(defer), TO(IM_FWD) },
 		[CE_DATA_M]	  = { DO(install_then_fwd), TO(M_REVOKE) },
+		[CE_GRANT_M]	  = { DO(stale), TO(IM_FWD) },
 		/* Only for an older generation of the region: it is removed here soon. */
 		[CE_NACK]	  = { DO(stale), TO(IM_FWD) },
 		[CE_WB_ACK]	  = { DO(stale), TO(IM_FWD) },

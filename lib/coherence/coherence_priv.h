@@ -148,6 +148,7 @@ struct coherence_frame {
 	uint16_t requester_worker;
 	uint32_t txn;
 	uint64_t sequence;	/* of the pending INV or FWD; stays for a repeated WB */
+	uint64_t granted;	/* sequence of the grant of the copy */
 	uint64_t unblock;	/* sequence of the UNBLOCK that may have to be repeated; 0 none */
 };
 

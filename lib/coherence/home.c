@@ -36,6 +36,12 @@ sharers_of(const struct coherence_event *ev)
 	return ev->c->config.directory_worker;
 }
 
+static void
+sharers_clear(struct coherence_event *ev)
+{
+	tp_directory_sharer_clear(sharers_of(ev), ev->entry);
+}
+
 static uint32_t
 msg_txn(const struct coherence_event *ev)
 {
@@ -121,7 +127,7 @@ has_other(const struct coherence_event *ev, uint32_t but)
 static void
 grant(struct coherence_event *ev, uint16_t node, uint16_t worker, uint32_t txn, bool upgrade)
 {
-	tp_directory_sharer_clear(sharers_of(ev), ev->entry);
+	sharers_clear(ev);
 	ev->entry->owner = node;
 	if (upgrade)
 		reply(ev, TP_MSG_GRANT_M, node, worker, txn, 0, 0);
@@ -136,7 +142,7 @@ run_atomic(struct coherence_event *ev, const struct tp_coherence_msg *amo, uint1
 {
 	struct tp_action *action;
 
-	tp_directory_sharer_clear(sharers_of(ev), ev->entry);
+	sharers_clear(ev);
 	coherence_home_frame_zero(ev);
 	coherence_action_page(ev, TP_ACTION_ATOMIC, TP_ACCESS_NONE);
 	action = &ev->c->out->actions[ev->c->out->count - 1];
@@ -154,7 +160,7 @@ static void
 lose(struct coherence_event *ev)
 {
 	ev->c->stats.pages_lost++;
-	tp_directory_sharer_clear(sharers_of(ev), ev->entry);
+	sharers_clear(ev);
 	ev->entry->owner = TP_NODE_NONE;
 	ev->entry->flags &= (uint16_t)~ENTRY_REVIVE;
 }
@@ -222,7 +228,7 @@ finish_inv(struct coherence_event *ev)
 	const struct coherence_busy *busy = coherence_busy_of(ev);
 
 	if (busy->cancelled) {
-		tp_directory_sharer_clear(sharers_of(ev), ev->entry);
+		sharers_clear(ev);
 		return WAY_ALT;
 	}
 	if (busy->msg.type == TP_MSG_AMO) {
@@ -369,20 +375,25 @@ put_ack(struct coherence_event *ev)
 	return WAY_STAY;
 }
 
+static bool
+sharers_left(const struct coherence_event *ev)
+{
+	return tp_directory_sharer_count(sharers_of(ev), ev->entry) != 0;
+}
+
 static enum coherence_way
 put_shared(struct coherence_event *ev)
 {
 	put_ack(ev);
 	tp_directory_sharer_remove(sharers_of(ev), ev->entry, ev->from);
-	if (tp_directory_sharer_count(sharers_of(ev), ev->entry) == 0)
-		return WAY_ALT;
-	return WAY_NEXT;
+	return sharers_left(ev) ? WAY_NEXT : WAY_ALT;
 }
 
 static enum coherence_way
 put_owned(struct coherence_event *ev)
 {
-	if (ev->entry->owner != ev->from)
+	if (ev->entry->owner != ev->from ||
+	    rte_le_to_cpu_64(ev->msg->sequence) != ev->entry->sequence)
 		return put_ack(ev);
 	/* It waited behind a transaction: its contents are gone, it has them still. */
 	if (!ev->has_payload)
@@ -403,6 +414,8 @@ put_unblock(struct coherence_event *ev)
 {
 	if (coherence_busy_of(ev)->requester != ev->from)
 		return defer(ev);
+	if (rte_le_to_cpu_64(ev->msg->sequence) != ev->entry->sequence)
+		return put_ack(ev);
 	ev->entry->owner = ev->from;
 	return put_owned(ev);
 }
@@ -584,9 +597,7 @@ static enum coherence_way
 fenced_shared(struct coherence_event *ev)
 {
 	tp_directory_sharer_remove(sharers_of(ev), ev->entry, ev->from);
-	if (tp_directory_sharer_count(sharers_of(ev), ev->entry) == 0)
-		return WAY_ALT;
-	return WAY_STAY;
+	return sharers_left(ev) ? WAY_STAY : WAY_ALT;
 }
 
 static enum coherence_way
@@ -913,11 +924,12 @@ home_repeated(struct coherence_event *ev)
 	struct tp_directory_entry *entry = ev->entry;
 	struct coherence_busy *busy = coherence_busy_of(ev);
 	unsigned int state = entry->state;
+	bool probe = ev->msg->flags & TP_MSG_F_PROBE;
 
 	if (busy != NULL && busy->active && busy->requester == ev->from &&
 	    busy->msg.txn == ev->msg->txn) {
 		repeat_active(ev, busy);
-	} else if (coherence_busy_has(ev) || ev->msg->flags & TP_MSG_F_PROBE) {
+	} else if (coherence_busy_has(ev)) {
 		return;
 	} else if (ev->msg->type == TP_MSG_GET_M && entry->owner == ev->from &&
 		   state != HOME_L) {
@@ -928,12 +940,13 @@ home_repeated(struct coherence_event *ev)
 		else
 			data(ev, TP_MSG_DATA_M, ev->from, ev->from_worker, msg_txn(ev), 0);
 	} else if (ev->msg->type == TP_MSG_GET_S &&
+		   (!probe || tp_directory_sharer_is_exact(sharers_of(ev), entry)) &&
 		   (state == HOME_S ||
-		    (state == HOME_S_INV && coherence_pending_test(ev, ev->from))) &&
+		    (state == HOME_S_INV && !probe && coherence_pending_test(ev, ev->from))) &&
 		   tp_directory_sharer_contains(sharers_of(ev), entry, ev->from)) {
 		ev->c->stats.resupplies++;
 		data(ev, TP_MSG_DATA_S, ev->from, ev->from_worker, msg_txn(ev), 0);
-	} else {
+	} else if (!probe) {
 		refuse(ev, TP_UNREACHABLE, TP_MSG_F_RETRY);
 	}
 }

@@ -159,8 +159,11 @@ static void
 request_emit(struct coherence_event *ev, struct coherence_request *request, uint8_t flags)
 {
 	struct tp_coherence_msg msg;
+	uint64_t sequence = 0;
 
-	coherence_msg_init(ev, &msg, request->sent, 0, request->txn);
+	if (request->sent == TP_MSG_PUT_M)
+		sequence = coherence_frame(ev)->granted;
+	coherence_msg_init(ev, &msg, request->sent, sequence, request->txn);
 	msg.flags = flags;
 	if (request->sent == TP_MSG_GET_M && ev->page->state == CACHE_SM)
 		msg.flags |= TP_MSG_F_HAVE_COPY;
@@ -194,7 +197,9 @@ coherence_request_send(struct coherence_event *ev, struct coherence_request *req
 	}
 	request->flags &= (uint8_t)~REQUEST_LATER;
 	request->ups = c->peers[request->home].ups;
-	request_emit(ev, request, flags);
+	/* To a home that is down nothing is sent: PEER_UP sends it again. */
+	if (c->peers[request->home].up)
+		request_emit(ev, request, flags);
 	if (request->sent == TP_MSG_GET_S || request->sent == TP_MSG_GET_M)
 		coherence_heap_set(&c->heap, request_timer_id(c, request),
 			c->now + (c->config.retry_ns << request->backoff));
@@ -231,7 +236,7 @@ coherence_request_later(struct coherence_event *ev, struct coherence_request *re
 	}
 	if (request->flags & REQUEST_LATER)
 		coherence_request_send(ev, request, request->sent, 0);
-	else
+	else if (request->sent == TP_MSG_GET_S || request->sent == TP_MSG_GET_M)
 		coherence_request_send(ev, request, request->sent,
 			TP_MSG_F_RETRY | TP_MSG_F_PROBE);
 }

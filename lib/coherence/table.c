@@ -83,6 +83,7 @@ tp_coherence_page_info_get(const struct tp_coherence *c, uint32_t region_id, uin
 	/* Nothing is changed through ev, but for an entry that is made. */
 	coherence_event_init(&ev, (struct tp_coherence *)(uintptr_t)c, region, page_index);
 	info->cache_state = cache_states[ev.page->state];
+	info->generation = region->region->generation;
 	info->slot = coherence_page_slot(&ev);
 	if (!coherence_home_entry(&ev))
 		return;

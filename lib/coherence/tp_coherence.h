@@ -277,6 +277,7 @@ struct tp_coherence_page_info {
 	uint32_t sharer_count;
 	uint32_t slot;
 	uint64_t sequence;
+	uint64_t generation;		/* of the region; 0: not known here */
 };
 void tp_coherence_page_info_get(const struct tp_coherence *coherence, uint32_t region_id,
 				uint32_t page_index, struct tp_coherence_page_info *info);
