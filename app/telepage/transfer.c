@@ -20,7 +20,7 @@
 
 #include "cli.h"
 
-#define TRANSFER_WINDOW 14
+#define TRANSFER_WINDOW 4	/* each asks ahead for pages of its own */
 #define TRANSFER_CHUNK 65536u
 #define TRANSFER_PROGRESS_NS 200000000ull
 
@@ -44,7 +44,6 @@ struct transfer {
 	uint64_t left;			/* bytes not yet in a chunk */
 	uint64_t total;			/* bytes of all, 0: not known */
 	uint64_t done;
-	uint64_t misses;
 	uint32_t chunk;
 	uint32_t window;
 	uint64_t started_ns;
@@ -198,7 +197,6 @@ transfer_finish_oldest(struct transfer *transfer)
 		return false;
 	}
 	transfer->done += slot->bytes;
-	transfer->misses += slot->op.misses;
 	return true;
 }
 
@@ -253,14 +251,16 @@ transfer_summary(const struct transfer *transfer)
 	FILE *out = transfer->to_stdout ? stderr : stdout;
 	double seconds = (double)(cli_now_ns() - transfer->started_ns) / 1e9;
 	double mib = (double)transfer->done / 1048576.0;
+	const struct tp_thread_stats *stats = tp_thread_stats_get(transfer->cli->thread);
+	uint64_t misses = stats->misses + stats->fetches_ahead;
 
 	if (transfer->cli->json)
 		fprintf(out, "{\"%s\": %" PRIu64 ", \"seconds\": %.6f, \"bytes_per_second\": %.0f, "
 			"\"misses\": %" PRIu64, transfer->verb, transfer->done, seconds,
-			(double)transfer->done / seconds, transfer->misses);
+			(double)transfer->done / seconds, misses);
 	else
 		fprintf(out, "%s %.1f MiB in %.2f s, %.1f MiB/s, %" PRIu64 " misses\n",
-			transfer->verb, mib, seconds, mib / seconds, transfer->misses);
+			transfer->verb, mib, seconds, mib / seconds, misses);
 	if (transfer->latency != NULL)
 		transfer_latency_print(out, transfer);
 	if (transfer->cli->json)

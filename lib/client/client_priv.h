@@ -78,10 +78,11 @@ enum client_hit {
 };
 
 struct client_pending {
-	struct tp_op *op;	/* NULL: ended at its deadline, the answer is only waited for */
+	struct tp_op *op;	/* NULL: the answer only frees this record */
 	uint32_t cookie;
 	uint8_t guard;
 	uint8_t worker;
+	bool late;		/* op was there, and ended at its deadline */
 };
 
 struct client_ring {

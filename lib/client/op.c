@@ -6,6 +6,8 @@
  * How it works: an access is a list of pieces, cut into chunks of one page. Each
  * chunk is tried in place; if the page is not here the node is asked and the
  * access rests (SENT) until the answer, which grants the page for that chunk.
+ * A long read or write asks for the next pages too, without a hazard slot: they
+ * are brought here, and the access finds them in place when it comes to them.
  * At its deadline an access ends though the answer is outstanding: its record
  * and hazard slot stay taken until the answer comes, and then only they are
  * freed, so that the caller's memory is never touched after the end.
@@ -25,6 +27,9 @@
 #define OP_SPINS 16			/* polls before the core is given away */
 #define OP_YIELD_NS 500000ull		/* waiting before sleeps begin */
 #define OP_SLEEP_NS 50000
+#define OP_RETRY_NS 100000ull		/* between requests that the node has no room for */
+#define OP_AHEAD 16			/* pages that a long access asks for ahead */
+#define OP_AHEAD_LEAVES 16		/* records it leaves to other accesses */
 
 static struct client_chunk
 op_chunk(const struct tp_op *op)
@@ -50,6 +55,7 @@ op_skip_finished_pieces(struct tp_op *op)
 	       op->piece_done == op->vectors[op->vector_index].bytes) {
 		op->vector_index++;
 		op->piece_done = 0;
+		op->ahead_page = 0;
 	}
 }
 
@@ -77,36 +83,50 @@ client_broken_reason(const struct tp_thread *thread, const struct tp_client_regi
 		TP_TIMEOUT : TP_PARTITION;
 }
 
+/* What the node is asked for, and the hazard slots that may announce it. */
+static const struct {
+	uint8_t op;
+	uint32_t guards;
+} op_requests[] = {
+	[CLIENT_READ] = { TP_ABI_READ, CLIENT_GUARDS_ACCESS },
+	[CLIENT_WRITE] = { TP_ABI_WRITE, CLIENT_GUARDS_ACCESS },
+	[CLIENT_ATOMIC] = { TP_ABI_ATOMIC, CLIENT_GUARDS_ACCESS },
+	[CLIENT_PIN] = { TP_ABI_READ, CLIENT_GUARDS_PIN },
+	[CLIENT_INVALIDATE] = { TP_ABI_INVALIDATE, 0 },
+	[CLIENT_FLUSH] = { TP_ABI_FLUSH, 0 },
+};
+
+static struct tp_abi_request
+op_request(const struct tp_op *op, uint32_t page_index)
+{
+	return (struct tp_abi_request){
+		.op = op->kind == CLIENT_PIN && op->access == TP_ACCESS_WRITE ?
+			TP_ABI_WRITE : op_requests[op->kind].op,
+		.region_id = op->region->id,
+		.page_index = page_index,
+		.generation = op->region->info.generation,
+		/* Earlier than ours, so that the node's reason reaches us in time. */
+		.deadline_tsc = op->deadline_tsc - op->timeout_tsc / 16,
+	};
+}
+
+static uint32_t
+op_worker(const struct tp_thread *thread, const struct tp_client_region *region,
+	  uint32_t page_index)
+{
+	uint64_t address = region->info.address + ((uint64_t)page_index << region->page_shift);
+
+	return tp_shard_worker(tp_shard_of(address, region->page_shift),
+			       thread->client->geometry.worker_count);
+}
+
 /* Ask the node for the page of a chunk. */
 static int
 op_send(struct tp_thread *thread, struct tp_op *op, const struct client_chunk *chunk)
 {
-	static const struct {
-		uint8_t op;
-		uint32_t guards;
-	} requests[] = {
-		[CLIENT_READ] = { TP_ABI_READ, CLIENT_GUARDS_ACCESS },
-		[CLIENT_WRITE] = { TP_ABI_WRITE, CLIENT_GUARDS_ACCESS },
-		[CLIENT_ATOMIC] = { TP_ABI_ATOMIC, CLIENT_GUARDS_ACCESS },
-		[CLIENT_PIN] = { TP_ABI_READ, CLIENT_GUARDS_PIN },
-		[CLIENT_INVALIDATE] = { TP_ABI_INVALIDATE, 0 },
-		[CLIENT_FLUSH] = { TP_ABI_FLUSH, 0 },
-	};
-	const struct tp_client_region *region = op->region;
-	uint16_t worker_count = thread->client->geometry.worker_count;
-	uint64_t address = region->info.address +
-		((uint64_t)chunk->page_index << region->page_shift);
-	struct tp_abi_request request = {
-		.op = requests[op->kind].op,
-		.region_id = region->id,
-		.page_index = chunk->page_index,
-		.generation = region->info.generation,
-		/* Earlier than ours, so that the node's reason reaches us in time. */
-		.deadline_tsc = op->deadline_tsc - op->timeout_tsc / 16,
-	};
+	struct tp_abi_request request = op_request(op, chunk->page_index);
+	int ret;
 
-	if (op->kind == CLIENT_PIN && op->access == TP_ACCESS_WRITE)
-		request.op = TP_ABI_WRITE;
 	if (op->kind == CLIENT_ATOMIC) {
 		request.atomic_op = op->atomic_op;
 		request.width = op->width;
@@ -114,9 +134,35 @@ op_send(struct tp_thread *thread, struct tp_op *op, const struct client_chunk *c
 		request.operand = op->operand;
 		request.compare = op->compare;
 	}
-	return client_request_send(thread, op,
-		tp_shard_worker(tp_shard_of(address, region->page_shift), worker_count),
-		&request, requests[op->kind].guards);
+	ret = client_request_send(thread, op, op_worker(thread, op->region, chunk->page_index),
+				  &request, op_requests[op->kind].guards);
+	thread->stats.misses += ret == 0;
+	return ret;
+}
+
+/* Ask for the pages that follow page_index in the same piece, and are not here. */
+static void
+op_fetch_ahead(struct tp_thread *thread, struct tp_op *op, uint32_t page_index)
+{
+	const struct tp_vector *piece = &op->vectors[op->vector_index];
+	const struct tp_client_region *region = op->region;
+	enum tp_access wanted = op->kind == CLIENT_WRITE ? TP_ACCESS_WRITE : TP_ACCESS_READ;
+	uint64_t last = (piece->offset + piece->bytes - 1) >> region->page_shift;
+	uint64_t page = RTE_MAX(op->ahead_page, page_index + 1);
+
+	last = RTE_MIN(last, (uint64_t)page_index + OP_AHEAD);
+	for (; page <= last; page++) {
+		struct tp_abi_request request = op_request(op, (uint32_t)page);
+
+		if ((tp_lookup(region, page << region->page_shift) & wanted) == wanted)
+			continue;
+		if (__builtin_popcountll(thread->pending_free) <= OP_AHEAD_LEAVES ||
+		    client_request_send(thread, NULL, op_worker(thread, region, (uint32_t)page),
+					&request, 0) < 0)
+			break;
+		thread->stats.fetches_ahead++;
+	}
+	op->ahead_page = (uint32_t)page;
 }
 
 static int
@@ -145,7 +191,7 @@ op_not_sent(struct tp_thread *thread, struct tp_op *op, int error)
 static void
 op_run(struct tp_thread *thread, struct tp_op *op)
 {
-	struct client_chunk chunk;
+	struct client_chunk chunk = { 0 };
 	enum client_hit hit;
 	int ret;
 
@@ -170,6 +216,9 @@ op_run(struct tp_thread *thread, struct tp_op *op)
 			ret = op_send(thread, op, &chunk);
 			break;
 		}
+		/* Once pages are asked for ahead there is something to keep up. */
+		if (unlikely(op->ahead_page != 0))
+			op_fetch_ahead(thread, op, chunk.page_index);
 		op->piece_done += chunk.bytes;
 		op->bytes_done += chunk.bytes;
 	}
@@ -179,6 +228,8 @@ op_run(struct tp_thread *thread, struct tp_op *op)
 	}
 	op->state = CLIENT_OP_SENT;
 	op->misses++;
+	if (op->kind == CLIENT_READ || op->kind == CLIENT_WRITE)
+		op_fetch_ahead(thread, op, chunk.page_index);
 }
 
 bool
@@ -196,12 +247,33 @@ client_op_begin(struct tp_thread *thread, struct tp_op *op)
 	return op->state == CLIENT_OP_DONE;
 }
 
+/*
+ * A node short of room for requests is so for moments, one short of memory for
+ * good: ask again for an eighth of the time there is.
+ */
+static bool
+op_retry_later(const struct tp_thread *thread, struct tp_op *op,
+	       const struct tp_abi_completion *completion)
+{
+	uint64_t now;
+
+	if (completion->reason != TP_EXHAUSTED || completion->effect != TP_EFFECT_NOT_DONE)
+		return false;
+	now = client_now(thread->client->backend.virtual_tsc);
+	op->retry_tsc = now + client_tsc_from_ns(thread->client, OP_RETRY_NS);
+	return op->retry_tsc < op->deadline_tsc - op->timeout_tsc / 8 * 7;
+}
+
 /* A completion that says VOID. */
 static void
 op_refused(struct tp_thread *thread, struct tp_op *op, const struct tp_abi_completion *completion)
 {
 	enum tp_effect effect = TP_EFFECT_NOT_DONE;
 
+	if (op_retry_later(thread, op, completion)) {
+		thread->stats.retries++;
+		return;
+	}
 	if (op->kind == CLIENT_ATOMIC && completion->effect != TP_EFFECT_NOT_DONE)
 		effect = TP_EFFECT_UNKNOWN;
 	op_finish(thread, op, completion->reason < TP_REASON_COUNT ?
@@ -260,6 +332,7 @@ op_give_up(struct tp_thread *thread, struct tp_op *op, enum tp_reason reason)
 		if (op->kind == CLIENT_ATOMIC)
 			effect = TP_EFFECT_UNKNOWN;
 		thread->pending[op->pending].op = NULL;
+		thread->pending[op->pending].late = true;
 		op->pending = CLIENT_PENDING_NONE;
 	}
 	op_finish(thread, op, reason, effect);
@@ -304,7 +377,9 @@ tp_op_poll(struct tp_thread *thread, struct tp_op *op)
 	if (op->state == CLIENT_OP_DONE)
 		return true;
 	client_thread_poll(thread);
-	if (op->state == CLIENT_OP_QUEUED)
+	if (op->state == CLIENT_OP_QUEUED &&
+	    (op->retry_tsc == 0 ||
+	     client_now(thread->client->backend.virtual_tsc) >= op->retry_tsc))
 		op_run(thread, op);
 	if (op->state != CLIENT_OP_DONE)
 		op_check_end(thread, op);

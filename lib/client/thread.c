@@ -69,7 +69,7 @@ client_guard_release(struct tp_thread *thread, uint8_t guard)
 
 /*
  * Put a request into a worker's ring. guards: hazard slots one of which is to
- * announce the page, 0 for none. 0, or
+ * announce the page, 0 for none. op NULL: nobody waits for the answer. 0, or
  *   -EAGAIN      no record or hazard slot is free now
  *   -ECONNRESET  the node is gone
  *   -EBADMSG     the node corrupted a ring of this thread
@@ -105,7 +105,9 @@ client_request_send(struct tp_thread *thread, struct tp_op *op, uint32_t worker,
 	pending->cookie = thread->cookie_next++ << CLIENT_PENDING_BITS | index;
 	pending->guard = guard;
 	pending->worker = (uint8_t)worker;
-	op->pending = (uint8_t)index;
+	pending->late = false;
+	if (op != NULL)
+		op->pending = (uint8_t)index;
 
 	request->guard = guard;
 	request->cookie = pending->cookie;
@@ -114,7 +116,6 @@ client_request_send(struct tp_thread *thread, struct tp_op *op, uint32_t worker,
 	ring->request_head++;
 	/* pairs with the node's acquire: entry and announced page are visible */
 	atomic_store_explicit(&shared->request_head, ring->request_head, memory_order_release);
-	thread->stats.misses++;
 	return 0;
 }
 
@@ -141,7 +142,7 @@ thread_completion(struct tp_thread *thread, uint32_t worker,
 	thread->rings[worker].in_flight--;
 	thread->pending_free |= 1ull << index;
 	if (op == NULL) {
-		thread->stats.late++;
+		thread->stats.late += pending->late;
 		client_guard_release(thread, pending->guard);
 		return true;
 	}
@@ -245,6 +246,7 @@ tp_thread_unregister(struct tp_thread *thread)
 		thread->pending[i].op->state = CLIENT_OP_DONE;
 		thread->pending[i].op->result = tp_result_unknown(TP_TIMEOUT);
 		thread->pending[i].op = NULL;
+		thread->pending[i].late = true;
 	}
 	for (i = 0; i < TP_ABI_GUARDS; i++)
 		if (CLIENT_GUARDS_PIN & ~thread->guards_free & 1u << i)

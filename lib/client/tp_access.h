@@ -77,6 +77,7 @@ struct tp_op {
 	uint8_t pending;		/* record of the request in flight */
 	uint8_t access;			/* pin: access wanted */
 	uint8_t reserved[2];
+	uint32_t ahead_page;		/* pages below are asked for already; 0: none */
 	uint32_t vector_count;
 	uint32_t vector_index;
 	const struct tp_vector *vectors;
@@ -85,6 +86,7 @@ struct tp_op {
 	uint64_t bytes_done;
 	uint64_t deadline_tsc;
 	uint64_t timeout_tsc;
+	uint64_t retry_tsc;		/* asks the node again from then on */
 	uint64_t heartbeat;		/* of the node when the access began */
 	uint64_t operand;
 	uint64_t compare;
@@ -241,7 +243,8 @@ enum tp_access tp_lookup(const struct tp_client_region *region, uint64_t offset)
 #define TP_THREAD_STAT_LIST(STAT)						\
 	STAT(hits,         "pages of accesses served in place")		\
 	STAT(misses,       "times the node was asked")				\
-	STAT(retries,      "reads repeated: the page went away meanwhile")	\
+	STAT(fetches_ahead, "pages asked for before a long access came to them") \
+	STAT(retries,      "asked again: the page went away, or the node was full")	\
 	STAT(voids,        "accesses that ended VOID")				\
 	STAT(timeouts,     "accesses that ended at their deadline")		\
 	STAT(late,         "answers that came after the deadline")		\

@@ -193,6 +193,8 @@ fake_grant(struct fake_node *fake, uint32_t thread, const struct tp_abi_request 
 {
 	uint64_t now = fake->real_time ? rte_rdtsc() : atomic_load(&fake->tsc);
 
+	if (request->guard >= TP_ABI_GUARDS)
+		return;
 	fake->granted[thread][request->guard] =
 		tp_guard_key(request->region_id, request->page_index);
 	completion->flags |= TP_COMPLETION_GUARDED;

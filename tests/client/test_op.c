@@ -176,6 +176,93 @@ test_op_queued_no_answer_timeout(void **state)
 	assert_int_equal(f->fake->served[TP_ABI_READ], 15);
 }
 
+/* A long access asks ahead: one turn of the node brings many pages, each asked for once. */
+static void
+test_op_long_read_asks_ahead(void **state)
+{
+	struct fixture *f = *state;
+	static uint8_t data[FAKE_REGION_BYTES];
+	const struct tp_thread_stats *stats = tp_thread_stats_get(f->thread);
+	uint32_t page;
+
+	fake_page_publish(f->fake, 3, TP_ACCESS_READ);
+	assert_ok(tp_read(f->thread, f->region, 100, data, sizeof(data) - 200),
+		  sizeof(data) - 200);
+	for (page = 1; page < FAKE_PAGES - 1; page++)
+		assert_memory_equal(data + page * FAKE_PAGE_BYTES - 100,
+				    f->fake->pages[page].home, FAKE_PAGE_BYTES);
+	assert_int_equal(f->fake->served[TP_ABI_READ], FAKE_PAGES - 1);
+	assert_int_equal(stats->misses, 1);
+	assert_int_equal(stats->fetches_ahead, FAKE_PAGES - 2);
+	assert_int_equal(f->fake->polls, 1);
+	/* Not past the end of what is wanted, and not for what is present. */
+	assert_true(fake_page_revoke(f->fake, 8) && fake_page_revoke(f->fake, 9));
+	assert_ok(tp_read(f->thread, f->region, 7 * FAKE_PAGE_BYTES, data, FAKE_PAGE_BYTES * 2),
+		  FAKE_PAGE_BYTES * 2);
+	assert_int_equal(f->fake->served[TP_ABI_READ], FAKE_PAGES);
+	assert_false(fake_node_guarded(f->fake));
+}
+
+/* Pages that were fetched ahead and went away again are asked for in earnest. */
+static bool
+hook_steal_ahead(struct fake_node *fake, const struct tp_abi_request *request,
+		 struct tp_abi_completion *completion)
+{
+	if (request->guard != 0xff)
+		return true;
+	/* Answered, but somebody else took the page at once. */
+	completion->flags = 0;
+	completion->reason = TP_UNREACHABLE;
+	completion->effect = TP_EFFECT_NOT_DONE;
+	return true;
+}
+
+static void
+test_op_ahead_fails_access_goes_on(void **state)
+{
+	struct fixture *f = *state;
+	static uint8_t data[FAKE_REGION_BYTES];
+
+	memset(data, 0x3c, sizeof(data));
+	f->fake->hook = hook_steal_ahead;
+	assert_ok(tp_write(f->thread, f->region, 0, data, sizeof(data)), sizeof(data));
+	assert_memory_equal(fake_page_data(f->fake, 15), data, FAKE_PAGE_BYTES);
+	assert_int_equal(tp_thread_stats_get(f->thread)->misses, FAKE_PAGES);
+	assert_int_equal(tp_thread_stats_get(f->thread)->late, 0);
+	assert_false(fake_node_guarded(f->fake));
+}
+
+static bool
+hook_exhausted(struct fake_node *fake, const struct tp_abi_request *request,
+	       struct tp_abi_completion *completion)
+{
+	if (fake->served[request->op] > 3 && fake->tsc_step == 1000)
+		return true;
+	completion->reason = TP_EXHAUSTED;
+	completion->effect = TP_EFFECT_NOT_DONE;
+	return true;
+}
+
+/* A node that is full for a moment is asked again; one that stays full has the last word. */
+static void
+test_op_node_full_asked_again_for_a_while(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t value = 6, began;
+
+	f->fake->hook = hook_exhausted;
+	assert_ok(tp_write(f->thread, f->region, 0, &value, 8), 8);
+	assert_int_equal(f->fake->served[TP_ABI_WRITE], 4);
+	assert_ok(tp_atomic_add64(f->thread, f->region, FAKE_PAGE_BYTES, 1, NULL), 8);
+	assert_int_equal(f->fake->served[TP_ABI_ATOMIC], 4);
+	f->fake->tsc_step = 1001;
+	began = f->fake->tsc;
+	assert_void(tp_read(f->thread, f->region, 4 * FAKE_PAGE_BYTES, &value, 8), TP_EXHAUSTED,
+		    1, 0);
+	assert_true(f->fake->tsc - began < TP_CLIENT_TIMEOUT_NS / 7);
+	assert_true(f->fake->tsc - began > TP_CLIENT_TIMEOUT_NS / 9);
+}
+
 /* Polling one access also brings the others to their end. */
 static void
 test_op_polled_others_done_too(void **state)
@@ -310,6 +397,9 @@ main(void)
 		fixture_test(test_op_more_than_ring_all_done),
 		fixture_test(test_op_nops_fill_rings_and_wrap),
 		fixture_test(test_op_queued_no_answer_timeout),
+		fixture_test(test_op_long_read_asks_ahead),
+		fixture_test(test_op_ahead_fails_access_goes_on),
+		fixture_test(test_op_node_full_asked_again_for_a_while),
 		fixture_test(test_op_polled_others_done_too),
 		fixture_test(test_ring_unknown_cookie_corruption),
 		fixture_test(test_ring_more_answers_than_requests_corruption),
