@@ -5,7 +5,7 @@
  */
 #include <string.h>
 
-#include "cache_priv.h"
+#include "table_priv.h"
 
 #define AS_NAME(name) #name,
 static const char *const cache_states[] = { CACHE_STATE_LIST(AS_NAME) };

@@ -12,7 +12,7 @@
 
 #include <cmocka.h>
 
-#include "cache_priv.h"
+#include "table_priv.h"
 #include "model.h"
 
 #define AS_NAME(name) #name,
