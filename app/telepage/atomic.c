@@ -111,6 +111,22 @@ atomic_arguments(struct atomic_job *job, int argc, char **argv)
 	return CLI_OK;
 }
 
+/* One call, again while it is known not to have been done. */
+static struct tp_result
+atomic_call(struct cli *cli, struct atomic_job *job, uint64_t offset)
+{
+	struct tp_result result;
+	uint64_t until_ns = 0;
+
+	do {
+		result = tp_atomic(cli->thread, job->region, offset, job->name->op,
+				   (unsigned int)job->width, job->operand, job->compare,
+				   &job->old);
+	} while (!tp_result_is_ok(result) && result.effect == TP_EFFECT_NOT_DONE &&
+		 cli_may_repeat(cli, result, &until_ns));
+	return result;
+}
+
 static int
 atomic_run(struct cli *cli, struct atomic_job *job)
 {
@@ -122,10 +138,7 @@ atomic_run(struct cli *cli, struct atomic_job *job)
 	for (i = 0; i < job->count; i++) {
 		uint64_t started = tp_client_tsc(cli->client), misses = stats->misses;
 
-		result = tp_atomic(cli->thread, job->region,
-				   job->offset + i % job->spread * job->width, job->name->op,
-				   (unsigned int)job->width, job->operand, job->compare,
-				   &job->old);
+		result = atomic_call(cli, job, job->offset + i % job->spread * job->width);
 		if (!tp_result_is_ok(result))
 			return cli_error("atomic %s stops after %" PRIu64 " calls: %s",
 					 job->name->name, i,

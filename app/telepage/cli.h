@@ -53,6 +53,12 @@ int cli_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
 const char *cli_strerror(int error);
 /* "timeout, not done" and the like; points into a static buffer of the caller's. */
 const char *cli_result_text(struct tp_result result, char *text, size_t text_bytes);
+/*
+ * The cluster may be busy finding out that a node is gone: true, after a short
+ * sleep, while --timeout has not passed since the first failure. *until_ns is 0
+ * before that.
+ */
+bool cli_may_repeat(const struct cli *cli, struct tp_result result, uint64_t *until_ns);
 /* A region by name, or an error message. */
 int cli_region_open(struct cli *cli, const char *name, struct tp_client_region **region);
 

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli.h"
 
@@ -110,6 +111,23 @@ cli_result_text(struct tp_result result, char *text, size_t text_bytes)
 	snprintf(text, text_bytes, "%s, %s", tp_reason_name(result.reason),
 		 result.effect == TP_EFFECT_UNKNOWN ? "it may have taken effect" : "not done");
 	return text;
+}
+
+bool
+cli_may_repeat(const struct cli *cli, struct tp_result result, uint64_t *until_ns)
+{
+	static const struct timespec step = { .tv_nsec = 20000000 };
+	uint64_t now = cli_now_ns();
+
+	if (result.reason != TP_TIMEOUT && result.reason != TP_UNREACHABLE &&
+	    result.reason != TP_PARTITION)
+		return false;
+	if (*until_ns == 0)
+		*until_ns = now + cli->timeout_ns;
+	if (now >= *until_ns)
+		return false;
+	nanosleep(&step, NULL);
+	return true;
 }
 
 int

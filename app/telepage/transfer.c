@@ -167,6 +167,31 @@ transfer_hit(struct transfer *transfer, const struct transfer_slot *slot)
 	return tp_result_is_ok(result);
 }
 
+/*
+ * Do what is left of a chunk again. A write of the same bytes once more does no
+ * harm, so it makes no difference whether it took effect.
+ */
+static struct tp_result
+transfer_repeat(struct transfer *transfer, const struct transfer_slot *slot,
+		struct tp_result result)
+{
+	struct tp_thread *thread = transfer->cli->thread;
+	uint32_t done = result.bytes_done;
+	uint64_t until_ns = 0;
+
+	while (!tp_result_is_ok(result) && cli_may_repeat(transfer->cli, result, &until_ns)) {
+		if (transfer->put)
+			result = tp_write(thread, transfer->region, slot->offset + done,
+					  slot->buffer + done, slot->bytes - done);
+		else
+			result = tp_read(thread, transfer->region, slot->offset + done,
+					 slot->buffer + done, slot->bytes - done);
+		done += result.bytes_done;
+	}
+	result.bytes_done = done;
+	return result;
+}
+
 /* Wait for the oldest chunk. false: error, said. */
 static bool
 transfer_finish_oldest(struct transfer *transfer)
@@ -176,6 +201,8 @@ transfer_finish_oldest(struct transfer *transfer)
 	char text[96];
 
 	transfer->tail++;
+	if (!tp_result_is_ok(result))
+		result = transfer_repeat(transfer, slot, result);
 	if (!tp_result_is_ok(result)) {
 		cli_error("%s stops at offset %" PRIu64 ": %s", transfer->verb,
 			  slot->offset + result.bytes_done,
