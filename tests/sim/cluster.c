@@ -12,6 +12,7 @@
 #include <rte_log.h>
 
 #include "cluster.h"
+#include "sim_port.h"
 
 #define SPAN (1500 * SIM_MS)		/* faults fall in here */
 #define END_LATEST (60000 * SIM_MS)
@@ -65,6 +66,29 @@ cluster_generation(struct cluster *cluster, uint64_t generation)
 	cluster_fail(cluster, "more than %u generations", CLUSTER_GENERATIONS);
 }
 
+/* For people: whom each worker reaches. */
+static void
+trace_peers(struct cluster *cluster, uint32_t n)
+{
+	struct cluster_node *node = &cluster->nodes[n];
+	uint32_t w, m;
+
+	for (w = 0; w < node->worker_count; w++) {
+		struct tp_endpoint *ep =
+			tp_worker_endpoint(tp_control_worker(node->control, (uint16_t)w));
+
+		for (m = 0; ep != NULL && m < cluster->node_count; m++) {
+			int state = tp_endpoint_peer_state(ep, (uint16_t)(m + 1), NULL);
+
+			if (node->peer_state[w][m] == state)
+				continue;
+			node->peer_state[w][m] = state;
+			printf("%12" PRIu64 " node %u worker %u: node %u is in state %d\n",
+			       cluster->now, n + 1, w, m + 1, state);
+		}
+	}
+}
+
 static void
 node_event(struct cluster *cluster, const struct queue_event *event)
 {
@@ -80,6 +104,8 @@ node_event(struct cluster *cluster, const struct queue_event *event)
 	}
 	cluster_trace(cluster, "poll", n, 0, 0);
 	cluster_node_poll(cluster, n);
+	if (cluster->options->trace)
+		trace_peers(cluster, n);
 	if (node->stopping && tp_control_state_get(node->control) == TP_CONTROL_STOPPED) {
 		uint32_t c;
 
@@ -196,6 +222,9 @@ set_up_nodes(struct cluster *cluster, struct sim_rng *rng, uint32_t ops)
 		node->store = sim_store_open(cluster->store);
 		for (w = 0; w < node->worker_count; w++)
 			node->links[w] = sim_net_link(cluster->net, 1500, 0);
+		if (node->worker_count > 1)
+			sim_port_make(node->links, node->worker_count, TP_ENDPOINT_PORT_DEFAULT,
+				sim_rng_chance(rng, 300));
 		for (c = 0; c < cluster->clients_per_node; c++) {
 			node->clients[c].ops_left =
 				ops / (cluster->node_count * cluster->clients_per_node) + 1;
@@ -253,8 +282,10 @@ start(struct cluster *cluster)
 	request.region.node_count = 3;
 	for (n = 0; n < 3; n++)
 		request.region.nodes[n] = (uint16_t)(n + 1);
-	cluster_admin_begin(cluster, 0, &request);
 	while (!cluster->started) {
+		/* Refused until node 1 has heard of the others. */
+		if (cluster->admin_call < 0)
+			cluster_admin_begin(cluster, 0, &request);
 		if (cluster->now > 6000 * SIM_MS || !step(cluster))
 			cluster_fail(cluster, "the region cannot be made");
 	}
@@ -292,6 +323,29 @@ run(struct cluster *cluster)
 		cluster_fail(cluster, "%u reads timed out with everything well",
 			     cluster->workload.reasons[TP_TIMEOUT]);
 	check_histories(cluster);
+}
+
+/* For people: what the endpoints counted. */
+static void
+trace_counters(const struct cluster *cluster)
+{
+	uint32_t n, w, i;
+
+	for (n = 0; n < cluster->node_count; n++) {
+		for (w = 0; cluster->nodes[n].alive && w < cluster->nodes[n].worker_count; w++) {
+			struct tp_endpoint *ep = tp_worker_endpoint(
+				tp_control_worker(cluster->nodes[n].control, (uint16_t)w));
+			const uint64_t *counters = tp_endpoint_counters(ep);
+
+			printf("node %u worker %u:", n + 1, w);
+			for (i = 0; i < TP_ENDPOINT_COUNTER_COUNT; i++) {
+				if (counters[i] != 0)
+					printf(" %s %" PRIu64, tp_endpoint_counter_name(i),
+					       counters[i]);
+			}
+			printf("\n");
+		}
+	}
 }
 
 static void
@@ -332,6 +386,8 @@ sim_cluster_run(const struct sim_options *options, struct sim_result *result)
 	cluster->options = options;
 	cluster->result = result;
 	rte_log_set_global_level(options->trace ? RTE_LOG_INFO : RTE_LOG_CRIT);
+	if (options->trace)
+		rte_openlog_stream(stdout);
 	queue_init(&cluster->queue);
 	if (setjmp(cluster->failed) == 0)
 		run(cluster);
@@ -340,6 +396,8 @@ sim_cluster_run(const struct sim_options *options, struct sim_result *result)
 	result->ops_done = cluster->workload.done;
 	result->ops_unknown = cluster->workload.unknown;
 	result->ops_void = cluster->workload.voided;
+	if (options->trace)
+		trace_counters(cluster);
 	tear_down(cluster);
 	free(cluster);
 }

@@ -69,6 +69,7 @@ struct cluster_node {
 	struct tp_store *store;
 	struct tp_link *links[CLUSTER_WORKERS_MAX];
 	uint32_t worker_count;
+	int peer_state[CLUSTER_WORKERS_MAX][SIM_NODES_MAX];	/* as last traced */
 	uint64_t wake_at;		/* earliest poll in the queue */
 	uint64_t paused_until;
 	int64_t clock_offset;

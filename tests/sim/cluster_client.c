@@ -9,6 +9,9 @@
 #include <unistd.h>
 
 #include "cluster.h"
+#ifdef TP_MUTANTS
+#include "mutants.h"
+#endif
 #include "tp_types.h"
 
 static struct cluster_client *
@@ -263,6 +266,10 @@ cluster_client_event(struct cluster *cluster, uint32_t n, uint32_t c)
 		return;
 	}
 	cluster_clock_set(cluster, n);
+#ifdef TP_MUTANTS
+	if (sim_mutant == SIM_MUTANT_ignored_lease)
+		tp_control_abi_node(cluster->nodes[n].control)->lease_until_tsc = UINT64_MAX;
+#endif
 	switch (client->state) {
 	case CLIENT_OFF:
 		break;

@@ -5,17 +5,21 @@
  * a timer is due, a client has asked. Each has a clock of its own, off by a
  * constant and by up to 200 ppm.
  */
+#include <errno.h>
 #include <string.h>
 
 #include <rte_errno.h>
 
 #include "cluster.h"
+#ifdef TP_MUTANTS
+#include "mutants.h"
+#endif
 
 uint64_t
 cluster_local_now(const struct cluster *cluster, uint32_t n)
 {
 	const struct cluster_node *node = &cluster->nodes[n];
-	int64_t drift = (int64_t)(cluster->now / 1000000) * node->clock_drift_ppm;
+	int64_t drift = (int64_t)cluster->now * node->clock_drift_ppm / 1000000;
 
 	return (uint64_t)((int64_t)cluster->now + node->clock_offset + drift);
 }
@@ -80,6 +84,11 @@ cluster_node_boot(struct cluster *cluster, uint32_t n)
 			.ip = 0x0a000001 + n };
 	cluster_clock_set(cluster, n);
 	node->control = tp_control_create(&config, node->tsc);
+	if (node->control == NULL && rte_errno == EHOSTUNREACH) {
+		/* The store is out of reach: its supervisor starts it again. */
+		cluster_event_add(cluster, 10 * SIM_MS, EVENT_RETURN, n, node->boot, 0);
+		return;
+	}
 	if (node->control == NULL)
 		cluster_fail(cluster, "node %u cannot be made: %s", n + 1,
 			     rte_strerror(rte_errno));
@@ -185,6 +194,35 @@ next_timer(const struct cluster *cluster, uint32_t n)
 	return next;
 }
 
+#ifdef TP_MUTANTS
+/* The mutant that sees no guards: they are out of the way while the node runs. */
+static void
+guards_swap(struct cluster *cluster, uint32_t n, uint64_t keys[SIM_CLIENTS_MAX][TP_ABI_GUARDS],
+	    bool hide)
+{
+	uint32_t c, g;
+
+	for (c = 0; c < cluster->clients_per_node; c++) {
+		struct cluster_client *client = &cluster->nodes[n].clients[c];
+		struct tp_abi_guards *guards;
+
+		if (sim_mutant != SIM_MUTANT_skipped_guard_wait || client->client == NULL)
+			continue;
+		guards = &tp_control_client_segment(cluster->nodes[n].control, client->id)->
+			threads[0].guards;
+		for (g = 0; g < TP_ABI_GUARDS; g++) {
+			if (hide) {
+				keys[c][g] = guards->key[g];
+				if (!(keys[c][g] & TP_GUARD_WAITING))
+					guards->key[g] = 0;
+			} else {
+				guards->key[g] = keys[c][g];
+			}
+		}
+	}
+}
+#endif
+
 void
 cluster_node_poll(struct cluster *cluster, uint32_t n)
 {
@@ -193,11 +231,19 @@ cluster_node_poll(struct cluster *cluster, uint32_t n)
 	uint64_t next;
 
 	cluster_clock_set(cluster, n);
+#ifdef TP_MUTANTS
+	uint64_t keys[SIM_CLIENTS_MAX][TP_ABI_GUARDS];
+
+	guards_swap(cluster, n, keys, true);
+#endif
 	if (sim_rng_chance(&cluster->rng, 700))
 		work += tp_control_poll(node->control, node->tsc);
 	for (w = 0; w < node->worker_count; w++)
 		work += tp_worker_poll(tp_control_worker(node->control,
 			(uint16_t)((first + w) % node->worker_count)), node->tsc);
+#ifdef TP_MUTANTS
+	guards_swap(cluster, n, keys, false);
+#endif
 	wake_receivers(cluster);
 	if (work != 0) {
 		wake_clients(cluster, n);

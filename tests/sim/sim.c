@@ -150,7 +150,7 @@ print_replay(const struct run_options *o, uint64_t seed)
 
 /* Failed seeds, at most stop_after. */
 static uint64_t
-run_seeds(struct run_options *o, uint64_t stop_after, bool quiet)
+run_seeds(struct run_options *o, uint64_t stop_after)
 {
 	uint64_t seed, failed = 0, done = 0, ops = 0, unknown = 0, voids = 0, faults = 0,
 		crashes = 0, fences = 0, lost = 0;
@@ -173,20 +173,79 @@ run_seeds(struct run_options *o, uint64_t stop_after, bool quiet)
 		if (!r.failed)
 			continue;
 		failed++;
-		if (quiet)
-			continue;
 		printf("seed %" PRIu64 " FAILED at %.3f ms: %s\n", seed,
 		       (double)r.virtual_ns / 1e6, r.why);
 		print_replay(o, seed);
 		fflush(stdout);
 	}
-	if (!quiet)
-		printf("%s: %" PRIu64 " seeds, %" PRIu64 " failed; %" PRIu64 " operations done, %"
+	printf("%s: %" PRIu64 " seeds, %" PRIu64 " failed; %" PRIu64 " operations done, %"
 		       PRIu64 " unknown, %" PRIu64 " void; %" PRIu64 " faults, %" PRIu64
 		       " crashes, %" PRIu64 " fences, %" PRIu64 " pages lost\n", o->harness_name,
 		       done, failed, ops, unknown, voids, faults, crashes, fences, lost);
 	return failed;
 }
+
+#ifdef TP_MUTANTS
+static const struct {
+	const char *name;
+	const char *help;
+} mutants[SIM_MUTANT_COUNT] = {
+#define AS_PROTOCOL(name, help) [MUTANT_##name] = { #name, help },
+	TP_COHERENCE_MUTANT_LIST(AS_PROTOCOL)
+#define AS_SIM(name, help) [SIM_MUTANT_##name] = { #name, help },
+	SIM_MUTANT_LIST(AS_SIM)
+};
+
+/* Seeds until one fails with the mutant and passes without it; 0: none did. */
+static uint64_t
+mutant_seeds(struct run_options *o, unsigned int mutant)
+{
+	uint64_t seed;
+
+	for (seed = o->first; seed <= o->last; seed++) {
+		struct sim_result with, without;
+
+		o->sim.seed = seed;
+		sim_mutant = mutant;
+		sim_mutants_reset();
+		o->harness(&o->sim, &with);
+		if (!with.failed)
+			continue;
+		sim_mutant = MUTANT_none;
+		o->harness(&o->sim, &without);
+		if (without.failed)
+			continue;
+		printf("mutant %-20s caught by seed %" PRIu64 ": %s\n", mutants[mutant].name, seed,
+		       with.why);
+		fflush(stdout);
+		return seed - o->first + 1;
+	}
+	printf("mutant %-20s SURVIVES %" PRIu64 " seeds (%s)\n", mutants[mutant].name,
+	       o->last - o->first + 1, mutants[mutant].help);
+	fflush(stdout);
+	return 0;
+}
+
+/* Protocol mutants in the core harness, which is fast; those at the borders need whole nodes. */
+static int
+run_mutants(struct run_options *o)
+{
+	unsigned int mutant, survivors = 0, done = 0;
+
+	for (mutant = MUTANT_none + 1; mutant < SIM_MUTANT_COUNT; mutant++) {
+		if (o->mutant != NULL && strcmp(o->mutant, mutants[mutant].name) != 0)
+			continue;
+		if (o->mutant == NULL)
+			set_harness(o, mutant < TP_COHERENCE_MUTANT_COUNT ? "core" : "cluster");
+		survivors += mutant_seeds(o, mutant) == 0;
+		done++;
+	}
+	if (done == 0)
+		fprintf(stderr, "sim: no such mutant: %s\n", o->mutant);
+	printf("%u mutants, %u survive\n", done, survivors);
+	return done != 0 && survivors == 0 ? 0 : 1;
+}
+#endif
 
 int
 main(int argc, char **argv)
@@ -205,5 +264,9 @@ main(int argc, char **argv)
 			return 2;
 		}
 	}
-	return run_seeds(&o, 5, false) == 0 ? 0 : 1;
+#ifdef TP_MUTANTS
+	if (o.mutant != NULL || o.all_mutants)
+		return run_mutants(&o);
+#endif
+	return run_seeds(&o, 5) == 0 ? 0 : 1;
 }
