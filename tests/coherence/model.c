@@ -238,6 +238,24 @@ idle_print(const struct run *run)
 				net->op[i].node, net->op[i].page);
 }
 
+/* Atomics that a home may have run: once each. */
+static uint32_t
+atomics_possible(const struct run *run)
+{
+	const struct net *net = run->net;
+	uint32_t count = 0;
+
+	for (uint32_t i = 0; i < net->op_count; i++) {
+		const struct net_op *op = &net->op[i];
+
+		if (op->want != TP_WANT_ATOMIC)
+			continue;
+		count += op->executed || op->result.effect == TP_EFFECT_UNKNOWN ||
+			(run->crashed && op->node == run->model->nodes - 1);
+	}
+	return count;
+}
+
 /* Nothing is left to choose: everybody must have been answered. */
 static const char *
 run_end(struct run *run)
@@ -248,6 +266,8 @@ run_end(struct run *run)
 		return net->failure;
 	if (!net_is_idle(net))
 		return "somebody was not answered, or something was not given back";
+	if (net->atomics_run > atomics_possible(run))
+		return "an atomic was run twice";
 	if (!run->crashed && net_stat_errors(net) != 0)
 		return "protocol errors, bad messages or lost pages";
 	for (uint32_t i = 0; i < net->op_count; i++)

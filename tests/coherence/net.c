@@ -99,6 +99,7 @@ act_atomic(struct net *net, uint16_t n, const struct tp_action *action)
 	if (*at != net->latest[action->page_index][word])
 		fail(net, "an atomic at home met an old value");
 	old = atomic_run(&msg, at);
+	net->atomics_run++;
 	net->latest[action->page_index][word] = *at;
 	msg.operand = rte_cpu_to_le_64(old);
 	flight_add(net, n, action->node, &msg, NULL);

@@ -99,6 +99,7 @@ struct net {
 	uint64_t value_next;
 	uint64_t tokens_out;
 	uint64_t token_next;
+	uint32_t atomics_run;	/* at homes */
 	uint32_t fences_asked;
 	uint32_t delivered[TP_MSG_COUNT];
 	const char *failure;	/* first broken invariant */

@@ -18,8 +18,8 @@
 #define SEEDS 60000
 #define RUNS 60000
 #else
-#define SEEDS 1500
-#define RUNS 1000
+#define SEEDS 600
+#define RUNS 400
 #endif
 
 static uint64_t

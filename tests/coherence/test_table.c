@@ -27,7 +27,7 @@ scenarios_run(void)
 	static struct model_choices choices;
 	static struct model model;
 
-	for (uint64_t seed = 0; seed < 1500; seed++) {
+	for (uint64_t seed = 0; seed < 500; seed++) {
 		model_random(&model, seed);
 		if (seed % 4 == 0)
 			model.node_id_max = 300;	/* coarse sets of sharers */
