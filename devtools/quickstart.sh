@@ -9,7 +9,7 @@
 set -uo pipefail
 . "$(dirname "$0")/lib.sh"
 
-programs=(telepaged telepage)
+programs=(telepaged telepage dts/telepage-load)
 
 on_exit()
 {

@@ -3,10 +3,12 @@
 """Telepage nodes in a lab: what the quickstart and the suites both start."""
 
 import configparser
+import json
 import os
+import socket
 from pathlib import Path
 
-from lab import Lab, LabError, Process, run
+from lab import Lab, LabError, Process, run, wait_until
 from network import Network
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,20 +16,46 @@ ROOT = Path(__file__).resolve().parent.parent
 # Ring frames that hold a 9000-byte frame; the driver wants them to divide a block
 # of whole pages.
 AF_PACKET_RING = "blocksz=36864,framesz=9216,framecnt=512"
+# Buffers that hold a 9000-byte frame: a page then moves in one.
+MEMIF_BUFFERS = "rsize=10,bsize=9216"
+
+PMDS = ("af_packet", "memif")
 
 
 class Cluster:
-    """telepaged processes, one in each namespace of a network."""
+    """telepaged processes, one in each namespace of a network.
+
+    With memif every pair of nodes has a link of its own, a Unix socket in the
+    lab's folder, and the network's devices are idle.
+    """
 
     def __init__(self, lab: Lab, network: Network, build: Path, workers: int = 1,
-                 settings: dict | None = None):
+                 pmd: str = "af_packet", settings: dict | None = None):
+        if pmd not in PMDS:
+            raise LabError(f"no network of kind {pmd}")
         self.lab = lab
         self.network = network
         self.build = build
         self.workers = workers
+        self.pmd = pmd
         self.settings = settings or {}
         self.processes: dict[int, Process] = {}
-        self._prefixes = {node.number: lab.dpdk_prefix(node.name) for node in network.nodes}
+        self.prefixes = {node.number: lab.dpdk_prefix(node.name) for node in network.nodes}
+        # Each cluster of a lab is a new one.
+        self.name = f"c{os.urandom(3).hex()}"
+        self.dir = lab.dir / self.name
+        self.dir.mkdir()
+        self._starts = 0
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the nodes, from 1."""
+        return [node.number for node in self.network.nodes]
+
+    # -- configuration
+
+    def _peers(self, number: int) -> list[int]:
+        return [other for other in self.numbers if other != number]
 
     def config(self, number: int) -> Path:
         """Write a node's configuration: the shipped one, with the lab's paths."""
@@ -39,15 +67,38 @@ class Cluster:
             "id": str(number),
             "name": f"node{number}",
             "workers": str(self.workers),
-            "store": f"file:{self.lab.dir}/store",
+            "store": f"file:{self.dir}/store",
         })
         parser["port 0"]["ip"] = f"10.84.0.{number}"
+        if self.pmd == "memif":
+            self._config_memif(number, parser)
         for key, value in self.settings.items():
             parser["node"][key] = str(value)
-        path = self.lab.dir / f"node{number}.ini"
+        path = self.dir / f"node{number}.ini"
         with open(path, "w", encoding="utf-8") as output:
             parser.write(output)
         return path
+
+    def _config_memif(self, number: int, parser: configparser.ConfigParser) -> None:
+        """A port to every other node; the address is the node's on all of them."""
+        for port, peer in enumerate(self._peers(number)):
+            parser[f"port {port}"] = {"device": f"net_memif{port}",
+                                      "ip": f"10.84.0.{number}", "mtu": "9000"}
+            parser[f"peer {peer}"] = {"port": str(port)}
+
+    def _devices(self, number: int) -> list[str]:
+        if self.pmd == "af_packet":
+            device = self.network.node(number).devices[0]
+            return [f"--vdev=net_af_packet0,iface={device},qpairs={self.workers},"
+                    f"{AF_PACKET_RING}"]
+        devices = []
+        for port, peer in enumerate(self._peers(number)):
+            low, high = sorted((number, peer))
+            # The lower number listens; it must be there first.
+            role = "server" if number == low else "client"
+            devices.append(f"--vdev=net_memif{port},role={role},id=0,socket={self.dir}/memif"
+                           f"{low}{high},socket-abstract=no,{MEMIF_BUFFERS}")
+        return devices
 
     def eal_arguments(self, number: int) -> list[str]:
         """EAL arguments of a node: control on lcore 0, workers from 1."""
@@ -56,38 +107,125 @@ class Cluster:
         for worker in range(self.workers):
             cpu = cpus[(number - 1 + worker) % len(cpus)]
             lcores.append(f"{worker + 1}@{cpu}")
-        device = self.network.node(number).devices[0]
         return [
             "--lcores", ",".join(lcores),
-            "--file-prefix", self._prefixes[number],
+            "--file-prefix", self.prefixes[number],
             "--huge-dir", str(self.lab.dir / "huge"),
             "--huge-unlink=existing", "--no-pci",
-            f"--vdev=net_af_packet0,iface={device},qpairs={self.workers},{AF_PACKET_RING}",
+            *self._devices(number),
         ]
+
+    # -- nodes
 
     def start_node(self, number: int) -> Process:
         """Start one node; it may still be joining on return."""
+        self._starts += 1
         process = self.lab.start(
-            f"node{number}", self.build / "telepaged", *self.eal_arguments(number), "--",
-            "--config", self.config(number), netns=self.network.node(number).netns)
+            f"{self.name}-node{number}-{self._starts}", self.build / "telepaged",
+            *self.eal_arguments(number), "--", "--config", self.config(number),
+            netns=self.network.node(number).netns)
         self.processes[number] = process
         return process
+
+    def start(self) -> None:
+        """Start every node and wait until each reaches all the others."""
+        for number in self.numbers:
+            self.start_node(number)
+            # A memif client looks for its server's socket when it starts.
+            if self.pmd == "memif":
+                self.processes[number].wait_for("ready")
+        for number in self.numbers:
+            self.await_members(number, self.numbers)
+
+    def status(self, number: int) -> dict:
+        """What a node says of itself and of the cluster."""
+        return json.loads(self.command(number, "--json", "status"))
+
+    def await_members(self, number: int, wanted: list[int], seconds: float = 30) -> None:
+        """Wait until a node is a member and reaches exactly these members."""
+        process = self.processes[number]
+
+        def reaches() -> bool:
+            if not process.is_running:
+                raise LabError(f"node {number} ended:\n{process.output()}")
+            if "ready" not in process.output():
+                return False
+            try:
+                status = self.status(number)
+            except LabError:
+                return False
+            seen = [member["id"] for member in status["members"]
+                    if member["state"] == "member"
+                    and (member["id"] == number or member["reachable"])]
+            return status["lease"] and sorted(seen) == sorted(wanted)
+
+        wait_until(reaches, seconds, f"way from node {number} to {wanted}")
+
+    def stop(self) -> None:
+        """Stop every node in order; LabError when one fails to."""
+        for process in self.processes.values():
+            if process.is_running:
+                process.send_signal(15)
+        for number, process in self.processes.items():
+            if process.popen.poll() is None and (status := process.wait(10)) != 0:
+                raise LabError(f"node {number} ended with {status}:\n{process.output()}")
+        self.processes.clear()
+
+    # -- programs
 
     def command(self, number: int, *words: object, timeout: float = 60) -> str:
         """Run the telepage command attached to a node; what it prints."""
         return run("ip", "netns", "exec", self.network.node(number).netns,
-                   self.build / "telepage", "--prefix", self._prefixes[number], *words,
+                   self.build / "telepage", "--prefix", self.prefixes[number], *words,
                    timeout=timeout)
 
     def start_command(self, name: str, number: int, *words: object) -> Process:
         """Start the telepage command attached to a node."""
         return self.lab.start(
-            name, self.build / "telepage", "--prefix", self._prefixes[number], *words,
-            netns=self.network.node(number).netns)
+            f"{self.name}-{name}", self.build / "telepage", "--prefix", self.prefixes[number],
+            *words, netns=self.network.node(number).netns)
 
-    def stop(self) -> None:
-        """Stop every node in order; LabError when one fails to."""
-        for number, process in self.processes.items():
-            if process.is_running and (status := process.stop()) != 0:
-                raise LabError(f"node {number} ended with {status}:\n{process.output()}")
-        self.processes.clear()
+    def start_load(self, name: str, number: int, mode: str, region: str,
+                   **options: object) -> "Load":
+        """Start telepage-load attached to a node, and wait until it is at work."""
+        words = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+        self._starts += 1
+        process = self.lab.start(
+            f"{self.name}-{name}-{self._starts}", self.build / "dts" / "telepage-load", mode,
+            "--prefix", self.prefixes[number], "--region", region, *words,
+            netns=self.network.node(number).netns)
+        process.wait_for("running")
+        return Load(process)
+
+    def telemetry(self, number: int, *paths: str) -> dict:
+        """What the node's telemetry answers, all paths merged."""
+        answers: dict = {}
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as connection:
+            connection.settimeout(10)
+            connection.connect(f"/run/dpdk/{self.prefixes[number]}/dpdk_telemetry.v2")
+            connection.recv(16384)
+            for path in paths or ("/tp/node", "/tp/fabric/stats", "/tp/coherence/stats"):
+                connection.send(path.encode())
+                answers.update(json.loads(connection.recv(1 << 17))[path])
+        return answers
+
+
+class Load:
+    """A telepage-load that runs."""
+
+    def __init__(self, process: Process):
+        self.process = process
+
+    def result(self, seconds: float = 60) -> dict:
+        """Wait for its end; what it reports."""
+        status = self.process.wait(seconds)
+        lines = self.process.output().splitlines()
+        if not lines or not lines[-1].startswith("{"):
+            raise LabError(f"{self.process.name} ended with {status}:\n{self.process.output()}")
+        return json.loads(lines[-1])
+
+    def stop(self, seconds: float = 30) -> dict:
+        """End it in order; what it reports."""
+        if self.process.is_running:
+            self.process.send_signal(15)
+        return self.result(seconds)
