@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * The control socket, driven by hand: a client that is a plain socket.
+ */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+
+#include <cmocka.h>
+
+#include "cluster.h"
+#include "node_priv.h"
+
+struct setup {
+	struct cluster *cluster;
+	struct tp_control *control;
+	struct attach *attach;
+	char path[100];
+};
+
+static int
+setup_make(void **state)
+{
+	struct setup *s = calloc(1, sizeof(*s));
+
+	assert_non_null(s);
+	s->cluster = cluster_create(1, 64);
+	s->control = s->cluster->nodes[1].control;
+	snprintf(s->path, sizeof(s->path), "%s.sock", s->cluster->directory);
+	s->attach = attach_create(s->control, s->path);
+	assert_non_null(s->attach);
+	*state = s;
+	return 0;
+}
+
+static int
+setup_free(void **state)
+{
+	struct setup *s = *state;
+
+	attach_destroy(s->attach);
+	assert_int_equal(access(s->path, F_OK), -1);
+	cluster_destroy(s->cluster);
+	free(s);
+	return 0;
+}
+
+static void
+run(struct setup *s, int turns)
+{
+	while (turns-- > 0) {
+		cluster_step(s->cluster);
+		attach_poll(s->attach, s->cluster->now);
+	}
+}
+
+static int
+dial(struct setup *s)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
+
+	assert_true(fd >= 0);
+	strcpy(address.sun_path, s->path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	run(s, 2);
+	return fd;
+}
+
+static struct tp_control_request
+request_of(uint32_t op)
+{
+	return (struct tp_control_request){
+		.magic = TP_CONTROL_MAGIC,
+		.version = TP_CONTROL_VERSION,
+		.op = op,
+		.node = TP_CONTROL_NODE_ANY,
+	};
+}
+
+/* Send, and wait for the answer; its descriptors are closed. */
+static struct tp_control_response
+ask(struct setup *s, int fd, const struct tp_control_request *request, unsigned int *fd_count)
+{
+	struct tp_control_response response;
+	int fds[8];
+	unsigned int count = 0;
+	ssize_t ret;
+	int turns = 100000;
+	unsigned int i;
+
+	assert_int_equal(tp_fd_send(fd, request, sizeof(*request), NULL, 0), sizeof(*request));
+	do {
+		run(s, 1);
+		ret = tp_fd_recv(fd, &response, sizeof(response), fds, 8, &count);
+	} while (ret == -EAGAIN && turns-- > 0);
+	assert_int_equal(ret, sizeof(response));
+	assert_int_equal(response.op, request->op);
+	for (i = 0; i < count; i++)
+		close(fds[i]);
+	if (fd_count != NULL)
+		*fd_count = count;
+	return response;
+}
+
+static int
+dial_and_attach(struct setup *s)
+{
+	struct tp_control_request request = request_of(TP_CONTROL_ATTACH);
+	struct tp_control_response response;
+	unsigned int count;
+	int fd = dial(s);
+
+	request.value = 2;
+	response = ask(s, fd, &request, &count);
+	assert_int_equal(response.reason, TP_OK);
+	assert_int_equal(count, 3);
+	return fd;
+}
+
+static void
+test_attach_gives_memory_and_close_takes_it_back(void **state)
+{
+	struct setup *s = *state;
+	int fd = dial_and_attach(s);
+
+	assert_int_equal(tp_control_client_count(s->control), 1);
+	close(fd);
+	run(s, 10);
+	assert_int_equal(tp_control_client_count(s->control), 0);
+}
+
+static void
+test_attach_bad_thread_count_refused(void **state)
+{
+	struct setup *s = *state;
+	struct tp_control_request request = request_of(TP_CONTROL_ATTACH);
+	static const uint64_t counts[] = { 0, TP_ABI_THREADS_MAX + 1, UINT64_MAX, 1ull << 32 };
+	int fd = dial(s);
+	size_t i;
+
+	for (i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+		request.value = counts[i];
+		assert_int_equal(ask(s, fd, &request, NULL).reason, TP_INVALID);
+	}
+	assert_int_equal(tp_control_client_count(s->control), 0);
+	close(fd);
+}
+
+static void
+test_attach_twice_or_not_at_all_refused(void **state)
+{
+	struct setup *s = *state;
+	struct tp_control_request request = request_of(TP_CONTROL_ATTACH);
+	int fd = dial_and_attach(s);
+	int other = dial(s);
+
+	request.value = 1;
+	assert_int_equal(ask(s, fd, &request, NULL).reason, TP_INVALID);
+	request = request_of(TP_CONTROL_STATS);
+	assert_int_equal(ask(s, fd, &request, NULL).reason, TP_OK);
+	assert_int_equal(ask(s, other, &request, NULL).reason, TP_INVALID);
+	close(fd);
+	close(other);
+}
+
+static void
+test_attach_more_clients_than_fit_refused(void **state)
+{
+	struct setup *s = *state;
+	struct tp_control_request request = request_of(TP_CONTROL_ATTACH);
+	int fds[TP_ABI_CLIENTS_MAX];
+	int fd;
+	int i;
+
+	for (i = 0; i < TP_ABI_CLIENTS_MAX; i++)
+		fds[i] = dial_and_attach(s);
+	fd = dial(s);
+	request.value = 1;
+	assert_int_equal(ask(s, fd, &request, NULL).reason, TP_EXHAUSTED);
+	close(fds[17]);
+	run(s, 10);
+	assert_int_equal(ask(s, fd, &request, NULL).reason, TP_OK);
+	for (i = 0; i < TP_ABI_CLIENTS_MAX; i++)
+		if (i != 17)
+			close(fds[i]);
+	close(fd);
+	run(s, 20);
+	assert_int_equal(tp_control_client_count(s->control), 0);
+}
+
+static void
+test_connection_malformed_requests_end_it(void **state)
+{
+	struct setup *s = *state;
+	int fd = dial_and_attach(s);
+	int other = dial_and_attach(s);
+	char junk[3000] = "junk";
+	int i;
+
+	for (i = 0; i < 20; i++) {
+		send(fd, junk, i % 2 ? 10 : sizeof(junk), MSG_NOSIGNAL);
+		run(s, 2);
+		while (recv(fd, junk, sizeof(junk), 0) > 0)
+			;
+	}
+	assert_int_equal(send(fd, junk, 1, MSG_NOSIGNAL), -1);
+	assert_int_equal(errno, EPIPE);
+	assert_int_equal(tp_control_client_count(s->control), 1);
+	close(fd);
+	close(other);
+}
+
+static void
+test_connection_ends_during_call_cancels_it(void **state)
+{
+	struct setup *s = *state;
+	struct tp_control_request request = request_of(TP_CONTROL_REGION_CREATE);
+	int fd = dial_and_attach(s);
+
+	strcpy(request.region.name, "x");
+	request.region.bytes = 4096;
+	request.region.mode = TP_REGION_RW;
+	request.region.distribution = TP_REGION_STRIPED;
+	/* A member that does not answer: the call waits for it. */
+	s->cluster->nodes[2].control_paused = true;
+	assert_int_equal(tp_fd_send(fd, &request, sizeof(request), NULL, 0), sizeof(request));
+	run(s, 10);
+	assert_int_equal(s->control->calls_used, 1);
+	close(fd);
+	run(s, 10);
+	assert_int_equal(s->control->calls_used, 0);
+	assert_int_equal(tp_control_client_count(s->control), 0);
+}
+
+static void
+test_call_waits_for_silent_member_until_it_is_fenced(void **state)
+{
+	struct setup *s = *state;
+	struct tp_control_request request = request_of(TP_CONTROL_REGION_CREATE);
+	struct tp_control_response response;
+	uint64_t begun;
+	int fd = dial_and_attach(s);
+
+	strcpy(request.region.name, "x");
+	request.region.bytes = 4096;
+	request.region.mode = TP_REGION_RW;
+	request.region.distribution = TP_REGION_STRIPED;
+	s->cluster->nodes[2].control_paused = true;
+	begun = s->cluster->now;
+	response = ask(s, fd, &request, NULL);
+	assert_int_equal(response.reason, TP_OK);
+	assert_in_range(s->cluster->now - begun, 100 * CLUSTER_MS, 400 * CLUSTER_MS);
+	assert_int_equal(s->control->stats.fences, 1);
+	close(fd);
+}
+
+static void
+test_client_spoils_ring_is_detached(void **state)
+{
+	struct setup *s = *state;
+	int fd = dial_and_attach(s);
+	struct tp_abi_client *segment = tp_control_client_segment(s->control, 0);
+	char byte;
+
+	assert_non_null(segment);
+	atomic_store(&segment->threads[0].active, 1);
+	atomic_store(&segment->threads[0].rings[0].request_head, 1000);
+	run(s, 10);
+	assert_int_equal(recv(fd, &byte, 1, 0), 0);
+	assert_int_equal(tp_control_client_count(s->control), 0);
+	assert_int_equal(s->control->stats.clients_bad, 1);
+	close(fd);
+}
+
+static void
+test_socket_of_dead_node_is_replaced_of_live_one_kept(void **state)
+{
+	struct setup *s = *state;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct attach *second;
+	char path[108];
+	int fd;
+
+	assert_null(attach_create(s->control, s->path));
+	snprintf(path, sizeof(path), "%s.dead", s->path);
+	strcpy(address.sun_path, path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	close(fd);
+	second = attach_create(s->control, path);
+	assert_non_null(second);
+	attach_destroy(second);
+}
+
+int
+main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup_make, setup_free)
+	const struct CMUnitTest tests[] = {
+		CASE(test_attach_gives_memory_and_close_takes_it_back),
+		CASE(test_attach_bad_thread_count_refused),
+		CASE(test_attach_twice_or_not_at_all_refused),
+		CASE(test_attach_more_clients_than_fit_refused),
+		CASE(test_connection_malformed_requests_end_it),
+		CASE(test_connection_ends_during_call_cancels_it),
+		CASE(test_call_waits_for_silent_member_until_it_is_fenced),
+		CASE(test_client_spoils_ring_is_detached),
+		CASE(test_socket_of_dead_node_is_replaced_of_live_one_kept),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
