@@ -109,7 +109,10 @@ message_is_formed(const struct tp_coherence *c, uint16_t from, uint16_t from_wor
 		return false;
 	if (from > c->config.node_id_max || from_worker >= c->peers[from].worker_count)
 		return false;
-	if (requester > c->config.node_id_max || c->peers[requester].worker_count == 0 ||
+	if (requester > c->config.node_id_max)
+		return false;
+	/* A home may forward for a node that has joined and is not known here yet. */
+	if (c->peers[requester].worker_count != 0 &&
 	    rte_le_to_cpu_16(msg->requester_worker) >= c->peers[requester].worker_count)
 		return false;
 	if (kind->request && (requester != from ||
@@ -130,6 +133,7 @@ message_is_valid(const struct coherence_event *ev, uint32_t payload_bytes)
 	const struct message_kind *kind = &message_kinds[ev->msg->type];
 	uint32_t page_bytes = UINT32_C(1) << ev->region->region->page_shift;
 	uint32_t expected = kind->payload && !(ev->msg->flags & NO_PAGE) ? page_bytes : 0;
+	uint16_t requester = rte_le_to_cpu_16(ev->msg->requester);
 
 	if (payload_bytes != expected)
 		return false;
@@ -143,9 +147,10 @@ message_is_valid(const struct coherence_event *ev, uint32_t payload_bytes)
 	if (ev->from_worker != coherence_worker_of(ev, ev->from))
 		return false;
 	if (ev->msg->type == TP_MSG_FWD_S || ev->msg->type == TP_MSG_FWD_M)
-		return rte_le_to_cpu_16(ev->msg->requester) != ev->c->config.node_id &&
-			rte_le_to_cpu_16(ev->msg->requester_worker) ==
-			coherence_worker_of(ev, rte_le_to_cpu_16(ev->msg->requester));
+		return requester != ev->c->config.node_id &&
+			(ev->c->peers[requester].worker_count == 0 ||
+			 rte_le_to_cpu_16(ev->msg->requester_worker) ==
+			 coherence_worker_of(ev, requester));
 	if (ev->msg->type == TP_MSG_AMO)
 		return atomic_is_valid(ev->msg, page_bytes);
 	return true;
