@@ -169,7 +169,6 @@ step(struct cluster *cluster)
 		cluster_admin(cluster);
 		break;
 	}
-	cluster_check_words(cluster);
 	return true;
 }
 

@@ -144,7 +144,7 @@ void cluster_reset_begin(struct cluster *cluster);
 void cluster_admin(struct cluster *cluster);
 
 /* cluster_check.c */
-void cluster_check_words(struct cluster *cluster);
+void cluster_check_words(struct cluster *cluster, uint32_t n);
 void cluster_check_rest(struct cluster *cluster);
 bool cluster_is_at_rest(struct cluster *cluster, char *why, size_t bytes);
 

@@ -236,16 +236,20 @@ cluster_node_poll(struct cluster *cluster, uint32_t n)
 
 	guards_swap(cluster, n, keys, true);
 #endif
-	if (sim_rng_chance(&cluster->rng, 700))
+	/* The control side runs less often than the workers, and always before a rest. */
+	if (sim_rng_chance(&cluster->rng, 150))
 		work += tp_control_poll(node->control, node->tsc);
 	for (w = 0; w < node->worker_count; w++)
 		work += tp_worker_poll(tp_control_worker(node->control,
 			(uint16_t)((first + w) % node->worker_count)), node->tsc);
+	if (work == 0)
+		work += tp_control_poll(node->control, node->tsc);
 #ifdef TP_MUTANTS
 	guards_swap(cluster, n, keys, false);
 #endif
 	wake_receivers(cluster);
 	if (work != 0) {
+		cluster_check_words(cluster, n);
 		wake_clients(cluster, n);
 		cluster_node_wake(cluster, n, cluster->now + 200 +
 			sim_rng_below(&cluster->rng, 1500));
