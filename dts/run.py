@@ -118,15 +118,20 @@ def run_case(suite: TestSuite, name: str, case: str, count: Count) -> None:
         report("PASS", name, case, start)
 
 
-def run_suite(name: str, build: Path, pattern: str, count: Count) -> None:
-    """Run one suite in a lab of its own."""
+def variant_text(variant: dict) -> str:
+    """What a variant is called: its values, in brackets."""
+    return f"[{','.join(str(value) for value in variant.values())}]" if variant else ""
+
+
+def run_variant(cls: type[TestSuite], variant: dict, build: Path, cases: list[str],
+                count: Count) -> None:
+    """Run the cases of a suite in a lab of its own."""
     start = time.monotonic()
-    cases: list[str] = []
+    name = cls.__module__[len("TestSuite_"):] + variant_text(variant)
     try:
-        cls = suite_class(name)
-        cases = [case for case in case_names(cls) if pattern in case]
         with Lab() as lab:
             suite = cls(lab, build)
+            suite.variant = variant
             try:
                 with time_limit(suite.case_seconds):
                     suite.set_up_suite()
@@ -143,12 +148,29 @@ def run_suite(name: str, build: Path, pattern: str, count: Count) -> None:
         traceback.print_exc(file=sys.stdout)
 
 
+def run_suite(name: str, build: Path, pattern: str, variants: str, count: Count) -> None:
+    """Run one suite in each of its variants, or in those asked for."""
+    start = time.monotonic()
+    try:
+        cls = suite_class(name)
+        cases = [case for case in case_names(cls) if pattern in case]
+    except Exception as error:  # noqa: BLE001
+        count.failed += 1
+        report("FAIL", name, "suite", start, f"{type(error).__name__}: {error}")
+        traceback.print_exc(file=sys.stdout)
+        return
+    for variant in cls.variants:
+        if cases and variants in variant_text(variant):
+            run_variant(cls, variant, build, cases, count)
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description="run end-to-end suites")
     parser.add_argument("suites", nargs="*", help="default: all")
     parser.add_argument("--build-dir", type=Path, default=HERE.parent / "build")
     parser.add_argument("--case", default="", help="only cases whose name contains this")
+    parser.add_argument("--variant", default="", help="only variants like this: memif,2")
     parser.add_argument("--results", type=Path, help="write 'passed failed skipped' to a file")
     parser.add_argument("--list", action="store_true", help="name the suites")
     args = parser.parse_args()
@@ -158,7 +180,7 @@ def main() -> int:
     signals_end_program()
     count = Count()
     for name in args.suites or suite_names():
-        run_suite(name, args.build_dir.resolve(), args.case, count)
+        run_suite(name, args.build_dir.resolve(), args.case, args.variant, count)
     if args.results:
         args.results.write_text(f"{count.passed} {count.failed} {count.skipped}\n")
     print(f"{count.passed} passed, {count.failed} failed, {count.skipped} skipped")

@@ -24,10 +24,13 @@ class TestSuite:
 
     # Seconds a case may take.
     case_seconds = 120
+    # What the suite is run for, one after the other, each in a lab of its own.
+    variants: tuple[dict, ...] = ({},)
 
     def __init__(self, lab: Lab, build: Path):
         self.lab = lab
         self.build = build
+        self.variant: dict = {}
 
     def set_up_suite(self) -> None:
         """Before the first case."""

@@ -125,6 +125,58 @@ telemetry_coherence(const char *cmd, const char *params, struct rte_tel_data *da
 	return node == NULL ? -ENOENT : 0;
 }
 
+/* What the workers hold now: all 0 at rest but the slots, which hold pages. */
+static void
+telemetry_usage_fill(struct tp_node *node, struct rte_tel_data *data)
+{
+	struct tp_coherence_usage pages = { 0 };
+	struct tp_worker_usage rings = { 0 };
+	uint16_t w;
+
+	for (w = 0; w < node->config.workers; w++) {
+		const struct tp_worker *worker = tp_control_worker(node->control, w);
+		struct tp_coherence_usage engine;
+		struct tp_worker_usage own;
+
+		tp_coherence_usage_get(tp_worker_coherence(worker), &engine);
+		tp_worker_usage_get(worker, &own);
+		pages.requests += engine.requests;
+		pages.waiters += engine.waiters;
+		pages.busy += engine.busy;
+		pages.deferred += engine.deferred;
+		pages.home_slots += engine.home_slots;
+		pages.cache_slots += engine.cache_slots;
+		pages.quarantined += engine.quarantined;
+		rings.requests += own.requests;
+		rings.stashed += own.stashed;
+		rings.guard_waits += own.guard_waits;
+	}
+	rte_tel_data_add_dict_u64(data, "client_requests", rings.requests);
+	rte_tel_data_add_dict_u64(data, "stashed", rings.stashed);
+	rte_tel_data_add_dict_u64(data, "guard_waits", rings.guard_waits);
+	rte_tel_data_add_dict_u64(data, "requests", pages.requests);
+	rte_tel_data_add_dict_u64(data, "waiters", pages.waiters);
+	rte_tel_data_add_dict_u64(data, "busy", pages.busy);
+	rte_tel_data_add_dict_u64(data, "deferred", pages.deferred);
+	rte_tel_data_add_dict_u64(data, "quarantined", pages.quarantined);
+	rte_tel_data_add_dict_u64(data, "home_slots", pages.home_slots);
+	rte_tel_data_add_dict_u64(data, "cache_slots", pages.cache_slots);
+}
+
+static int
+telemetry_usage(const char *cmd, const char *params, struct rte_tel_data *data)
+{
+	struct tp_node *node;
+
+	rte_tel_data_start_dict(data);
+	pthread_mutex_lock(&telemetry_lock);
+	node = telemetry_find(params);
+	if (node != NULL)
+		telemetry_usage_fill(node, data);
+	pthread_mutex_unlock(&telemetry_lock);
+	return node == NULL ? -ENOENT : 0;
+}
+
 int
 node_telemetry_add(struct tp_node *node)
 {
@@ -158,6 +210,8 @@ RTE_INIT(node_telemetry_init)
 {
 	rte_telemetry_register_cmd("/tp/node", telemetry_node,
 		"State and counters of a node. Parameter: node id, if there are several");
+	rte_telemetry_register_cmd("/tp/node/usage", telemetry_usage,
+		"What a node's workers have under way, summed. Parameter: node id");
 	rte_telemetry_register_cmd("/tp/fabric/stats", telemetry_fabric,
 		"Counters of a node's endpoints, summed. Parameter: node id");
 	rte_telemetry_register_cmd("/tp/coherence/stats", telemetry_coherence,

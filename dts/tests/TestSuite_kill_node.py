@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 Telepage developers
+"""Nodes that are killed while others use their memory."""
+
+import time
+
+from cluster_suite import ClusterSuite
+
+NOTICE_NS = 250_000_000
+
+
+class TestKillNode(ClusterSuite):
+    """kill -9 of a node: who waits for it is told, the others go on."""
+
+    fresh_cluster = True
+    settings = {**ClusterSuite.settings, "peer_timeout_ms": 120, "lease_ms": 60,
+                "fence_margin_ms": 20}
+
+    def test_node_killed_is_void_in_time_and_others_go_on(self) -> None:
+        """Programs on both other nodes and on the dead one.
+
+        Steps:
+            Words at home on node 2 are incremented on nodes 1 and 3, with deadlines of
+            5 s, and watched on node 2; words at home on nodes 1 and 3 are incremented
+            there. Kill node 2.
+        Verify:
+            Every access that waits for node 2 ends VOID within 250 ms of its begin,
+            and no sooner than that does the program give up; programs of nodes 1 and 3
+            on each other's memory see no VOID and exact totals.
+        """
+        lost = self.region("lost", "1M", "--distribution", "home", "--nodes", "2")
+        kept = self.region("kept", "1M", "--distribution", "striped", "--nodes", "1,3")
+        truth = self.truth()
+        waiting = [self.load(number, "increment", lost, words=8, window=8, until_void=1)
+                   for number in (1, 3)]
+        inside = self.load(2, "increment", lost, words=8, window=8, until_void=1)
+        going_on = [self.load(number, "increment", kept, words=8, window=4, truth=truth)
+                    for number in (1, 3)]
+        time.sleep(0.5)
+        for load in waiting + [inside] + going_on:
+            self.verify(load.process.is_running, f"ended early:\n{load.process.output()}")
+        self.cluster.processes.pop(2).kill()
+        for load in waiting + [inside]:
+            result = load.result(20)
+            self.verify(result["reasons"], "the dead node's memory still answers")
+            self.verify(result["void_longest_ns"] <= NOTICE_NS,
+                        f"VOID {result['reasons']} after {result['void_longest_ns'] / 1e6} ms")
+        self.cluster.await_members(1, [1, 3])
+        self.cluster.await_members(3, [1, 3])
+        done = 0
+        for load in going_on:
+            result = load.stop()
+            self.verify_clean(result)
+            done += result["done"]
+        totals = [self.word(3, kept, 8 * i) for i in range(8)]
+        self.verify(sum(totals) == done, f"{done} increments, totals {totals}")
+        self.node_returns(lost)
+
+    def node_returns(self, lost: str) -> None:
+        """The killed node comes back with nothing of what it had."""
+        self.cluster.start_node(2)
+        for number in self.cluster.numbers:
+            self.cluster.await_members(number, self.cluster.numbers)
+        self.verify("crashed" in self.command_refused(1, "atomic", lost, 0, "load"),
+                    "memory that died with its node is not VOID (node crashed)")
+        self.cluster.command(1, "region", "reset", lost)
+        for number in self.cluster.numbers:
+            self.cluster.command(number, "atomic", lost, 0, "add", 1)
+        self.verify(self.word(2, lost, 0) == 3, "the region is not usable after its reset")
+
+    def test_node_stopped_in_order_leaves_at_once(self) -> None:
+        """SIGTERM instead: nobody has to find out.
+
+        Steps:
+            Stop node 3 by SIGTERM, then use a region of nodes 1 and 2.
+        Verify:
+            It ends with status 0 within 2 s; the others drop it from their members and
+            go on; it can come back.
+        """
+        kept = self.region("kept", "1M", "--nodes", "1,2")
+        self.verify(self.cluster.processes.pop(3).stop(seconds=2) == 0, "status is not 0")
+        self.cluster.await_members(1, [1, 2])
+        self.cluster.command(1, "atomic", kept, 0, "add", 5)
+        self.verify(self.word(2, kept, 0) == 5, "the others do not go on")
+        self.cluster.start_node(3)
+        self.cluster.await_members(3, [1, 2, 3])
+        self.verify(self.word(3, kept, 0) == 5, "the node that came back reads another value")
