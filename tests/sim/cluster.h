@@ -46,6 +46,7 @@ enum client_state {
 struct cluster_client {
 	enum client_state state;
 	int id;				/* of the node */
+	int call;			/* control call under way, or -1 */
 	struct tp_client *client;
 	struct tp_thread *thread;
 	struct tp_client_region *region;

@@ -46,14 +46,19 @@ control(void *ctx, const struct tp_control_request *request,
 {
 	struct cluster_client *client = ctx;
 	struct cluster_node *node = client->pin.address;
-	int call, ret;
+	int ret;
 	uint32_t i;
 
-	call = tp_control_call(node->control, client->id, request, node->tsc);
-	if (call < 0)
-		return call;
+	/* One that was begun before is still the same question. */
+	if (client->call < 0)
+		client->call = tp_control_call(node->control, client->id, request, node->tsc);
+	if (client->call < 0)
+		return client->call;
 	tp_control_poll(node->control, node->tsc);
-	ret = tp_control_call_result(node->control, call, response, fds, fd_max);
+	ret = tp_control_call_result(node->control, client->call, response, fds, fd_max);
+	if (ret == -EINPROGRESS)
+		return ret;
+	client->call = -1;
 	for (i = 0; ret == 0 && i < response->fd_count && i < fd_max; i++)
 		fds[i] = dup(fds[i]);
 	return ret;
@@ -73,6 +78,7 @@ attach(struct cluster *cluster, uint32_t n, struct cluster_client *client)
 	client->id = tp_control_client_add(node->control, 1, node->tsc);
 	if (client->id < 0)
 		return false;
+	client->call = -1;
 	backend.node = tp_control_abi_node(node->control);
 	backend.slots = tp_control_slots(node->control, &backend.slot_bytes_total);
 	backend.segment = tp_control_client_segment(node->control, client->id);
