@@ -27,7 +27,7 @@ class ClusterSuite(TestSuite):
     # A cache small enough that a few MiB overflow it; and time for a machine that is
     # busy with other tests: silence counts as failure where a suite is about that.
     settings: dict = {"cache_mib": 1, "home_mib": 32, "heap_mib": 1, "peer_timeout_ms": 1000,
-                      "lease_ms": 500, "fence_margin_ms": 100}
+                      "lease_ms": 500, "fence_margin_ms": 100, "guard_lease_ms": 200}
     fresh_cluster = False
 
     def set_up_suite(self) -> None:
