@@ -370,7 +370,7 @@ tp_node_config_check(const struct tp_node_config *config, char *message, size_t 
 	if (((uint64_t)config->home_mib << 20) / config->page_bytes < config->workers)
 		return config_fault(&place, "home_mib: less than a page a worker");
 	if (config->lease_ms < 4 || config->guard_lease_ms == 0 || config->peer_timeout_ms == 0)
-		return config_fault(&place, "lease_ms, guard_lease_ms or peer_timeout_ms: too short");
+		return config_fault(&place, "lease_ms, guard_lease_ms, peer_timeout_ms: too short");
 	if (config->port_count == 0 || config->port_count > TP_NODE_PORTS_MAX)
 		return config_fault(&place, "no section [port 0]");
 	for (i = 0; i < config->port_count; i++) {

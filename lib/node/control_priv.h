@@ -53,7 +53,7 @@ struct control_region {
 	int directory_slot;		/* or -1 */
 	uint16_t acks;			/* workers still to answer */
 	const struct tp_region *region;
-	const struct tp_region *next;	/* the new generation, added when the old one is gone */
+	const struct tp_region *next;	/* new generation, added when the old one is gone */
 	struct tp_segment *words;
 };
 

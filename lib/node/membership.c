@@ -90,37 +90,6 @@ membership_join(struct tp_control *control, uint64_t now)
 }
 
 static void
-membership_activate(struct tp_control *control)
-{
-	int ret;
-
-	if (control->now < control->ready_at || control->now < control->retry_at ||
-	    !regions_is_ready(control, 0))
-		return;
-	ret = regions_seen_write(control);
-	if (ret == 0)
-		ret = tp_catalogue_node_activate(control->catalogue, control->config.node_id,
-			control->epoch);
-	if (ret == -ESTALE) {
-		/* Fenced before it began: nothing was served, take the next epoch. */
-		ret = membership_join(control, control->now);
-		if (ret < 0)
-			membership_store_error(control, "join", ret);
-		return;
-	}
-	if (ret < 0) {
-		membership_store_error(control, "activate", ret);
-		return;
-	}
-	control->state = TP_CONTROL_MEMBER;
-	control->renew_at = control->now;
-	control->member_since = control->now;
-	control->nodes_dirty = true;
-	TP_NODE_LOG(INFO, "node %u is a member, epoch %u", control->config.node_id,
-		control->epoch);
-}
-
-static void
 membership_self_fence(struct tp_control *control)
 {
 	struct worker_command command = { .type = WORKER_SELF_FENCED };
@@ -134,6 +103,35 @@ membership_self_fence(struct tp_control *control)
 	TP_NODE_LOG(WARNING, "node %u was fenced in epoch %u: copies are dropped",
 		control->config.node_id, control->epoch);
 	control_command_all(control, &command);
+}
+
+static void
+membership_activate(struct tp_control *control)
+{
+	int ret;
+
+	if (control->now < control->ready_at || control->now < control->retry_at ||
+	    !regions_is_ready(control, 0) || !control_command_room(control))
+		return;
+	ret = regions_seen_write(control);
+	if (ret == 0)
+		ret = tp_catalogue_node_activate(control->catalogue, control->config.node_id,
+			control->epoch);
+	if (ret == -ESTALE) {
+		/* Fenced before it began. The endpoints speak with this epoch: all anew. */
+		membership_self_fence(control);
+		return;
+	}
+	if (ret < 0) {
+		membership_store_error(control, "activate", ret);
+		return;
+	}
+	control->state = TP_CONTROL_MEMBER;
+	control->renew_at = control->now;
+	control->member_since = control->now;
+	control->nodes_dirty = true;
+	TP_NODE_LOG(INFO, "node %u is a member, epoch %u", control->config.node_id,
+		control->epoch);
 }
 
 static uint32_t

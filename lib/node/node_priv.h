@@ -44,7 +44,7 @@ struct tp_node {
 	/* Received frames from worker a to worker b at steer[a * workers + b]. */
 	struct node_ring *steer;
 
-	uint16_t worker_first;		/* workers from here on are polled by the main lcore */
+	uint16_t worker_first;		/* the main lcore polls workers from here on */
 	unsigned int lcores[TP_ABI_WORKERS_MAX];
 	_Atomic bool lcores_stop;
 	uint64_t control_at;		/* when the control side is polled again, ns */

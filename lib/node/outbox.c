@@ -52,7 +52,7 @@ outbox_send(struct tp_worker *worker, const struct worker_message *message)
 	return ret;
 }
 
-/* Nothing came of a message because its node is down or unknown: the engine hears that as PEER_DOWN. */
+/* Try again later? Any other error: the node is down or unknown, the engine hears PEER_DOWN. */
 static bool
 outbox_is_refusal(int ret)
 {

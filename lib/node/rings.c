@@ -77,7 +77,7 @@ ring_answer(struct tp_worker *worker, uint64_t cookie, const struct tp_abi_compl
 	thread->in_flight--;
 	worker->in_flight--;
 	worker->stats.completions++;
-	/* Pairs with the client's acquire: the completion is whole, the slot's contents are there. */
+	/* Pairs with the client's acquire: the completion and the slot are whole. */
 	atomic_store_explicit(&ring->completion_head, ++thread->completion_head,
 		memory_order_release);
 }

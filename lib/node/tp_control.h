@@ -79,7 +79,7 @@ struct tp_control_config {
 };
 
 enum tp_control_state {
-	TP_CONTROL_JOINING = 0,		/* has an epoch, waits for the lease of the one before */
+	TP_CONTROL_JOINING = 0,		/* has an epoch, the lease before it may still run */
 	TP_CONTROL_MEMBER = 1,		/* serves */
 	TP_CONTROL_FENCED = 2,		/* was fenced; drops its copies, then joins again */
 	TP_CONTROL_LEAVING = 3,

@@ -72,7 +72,7 @@ struct tp_node_config {
 	uint16_t peer_count;
 	struct tp_node_peer_config peers[TP_NODE_PEERS_MAX];
 	bool attach;				/* open the control socket */
-	char socket_path[108];			/* "": telepage.sock in the DPDK runtime directory */
+	char socket_path[108];			/* "": in the DPDK runtime directory */
 };
 
 /** The defaults: one worker, 16 MiB cache, 64 MiB home, 16 MiB heap, no port. @threads Any. */
@@ -136,7 +136,7 @@ void tp_node_run(struct tp_node *node, const volatile sig_atomic_t *stop);
  */
 int tp_node_start_workers(struct tp_node *node, const unsigned int *lcores, unsigned int count);
 
-/** Does the node serve (it is a member, its lease runs, and the others answer it)? @threads Main lcore. */
+/** Is it a member with a running lease that the others answer? @threads Main lcore. */
 bool tp_node_is_ready(const struct tp_node *node);
 
 /**

@@ -82,7 +82,7 @@ struct worker_peer {
 	uint8_t worker_count;
 	bool up;
 	bool fence_wanted;		/* the event found no room */
-	bool resend;			/* a message to it was lost here: pretend it came back */
+	bool resend;			/* a message to it was lost: act as if it came back */
 };
 
 /* A page that was revoked and whose guards are not clear yet. */
@@ -126,7 +126,7 @@ struct worker_held {
 	uint32_t region_id;
 	uint32_t page_index;
 	uint8_t want;			/* enum tp_coherence_want */
-	bool place;			/* waits for the home of its extent, else for the lease */
+	bool place;			/* waits for a home of its extent, else the lease */
 	struct tp_coherence_atomic atomic;
 };
 

@@ -28,7 +28,7 @@
 struct cluster_node {
 	struct tp_control *control;	/* NULL: not running */
 	struct tp_store *store;
-	struct tp_link *link;		/* one port; its workers share it, as one thread polls them */
+	struct tp_link *link;		/* its workers share it: one thread polls them */
 	bool paused;			/* not polled */
 	bool control_paused;		/* workers go on alone */
 };

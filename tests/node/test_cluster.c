@@ -292,6 +292,32 @@ test_node_fenced_keeps_its_home_memory(void **state)
 }
 
 static void
+test_node_fenced_while_joining_joins_again(void **state)
+{
+	struct cluster *cluster = cluster_create(1, 64);
+	struct cluster_client client;
+	struct tp_client_region *region;
+	uint32_t epoch;
+
+	/* Killed, so that the next one has to wait for its lease. */
+	cluster_node_kill(cluster, 2);
+	cluster_node_start(cluster, 2);
+	epoch = tp_control_epoch(cluster->nodes[2].control);
+	cluster_run(cluster, CLUSTER_MS);
+	assert_int_equal(tp_control_state_get(cluster->nodes[2].control), TP_CONTROL_JOINING);
+	assert_int_equal(tp_catalogue_node_fence(cluster->nodes[1].control->catalogue, 2, epoch,
+		NULL, NULL), 0);
+	cluster_node_await(cluster, 2);
+	assert_int_equal(tp_control_epoch(cluster->nodes[2].control), epoch + 1);
+	cluster_attach(cluster, 1, &client);
+	region = region_make(&client, "r", 12, TP_REGION_STRIPED);
+	write_ok(&client, region, PAGE, 8);
+	assert_int_equal(read_ok(&client, region, PAGE), 8);
+	cluster_detach(&client);
+	cluster_destroy(cluster);
+}
+
+static void
 test_control_paused_lease_lapses_and_is_renewed(void **state)
 {
 	struct cluster *cluster = cluster_create(1, 64);
@@ -455,7 +481,8 @@ test_heap_here_and_on_another_node(void **state)
 	assert_int_equal(tp_client_alloc(client.client, 3, 100, &remote), 0);
 	assert_int_equal(tp_generation_node(local.generation), 1);
 	assert_int_equal(tp_generation_node(remote.generation), 3);
-	assert_int_equal(tp_client_region_open_at(client.client, remote.address, &region, &offset), 0);
+	assert_int_equal(tp_client_region_open_at(client.client, remote.address, &region,
+		&offset), 0);
 	write_ok(&client, region, offset, 77);
 	assert_int_equal(read_ok(&client, region, offset), 77);
 	assert_int_equal(tp_client_generation_check(client.client, remote), 0);
@@ -549,6 +576,7 @@ main(void)
 		cmocka_unit_test(test_nodes_share_more_pages_than_cache),
 		cmocka_unit_test(test_nodes_share_under_loss_and_reordering),
 		cmocka_unit_test(test_control_paused_lease_lapses_and_is_renewed),
+		cmocka_unit_test(test_node_fenced_while_joining_joins_again),
 		cmocka_unit_test(test_node_left_in_order_nobody_waits),
 		cmocka_unit_test(test_node_killed_its_waiters_hear_within_bound),
 		cmocka_unit_test(test_node_restarted_its_home_memory_is_lost_not_zero),

@@ -264,9 +264,12 @@ test_request_invalid_refused(void **state)
 		{ { .op = TP_ABI_ATOMIC, .atomic_op = 0, .width = 8 }, TP_INVALID },
 		{ { .op = TP_ABI_ATOMIC, .atomic_op = TP_ATOMIC_COUNT, .width = 8 }, TP_INVALID },
 		{ { .op = TP_ABI_ATOMIC, .atomic_op = TP_ATOMIC_ADD, .width = 2 }, TP_INVALID },
-		{ { .op = TP_ABI_ATOMIC, .atomic_op = TP_ATOMIC_ADD, .width = 8, .offset = 4 }, TP_INVALID },
-		{ { .op = TP_ABI_ATOMIC, .atomic_op = TP_ATOMIC_ADD, .width = 8, .offset = PAGE }, TP_INVALID },
-		{ { .op = TP_ABI_ATOMIC, .atomic_op = TP_ATOMIC_ADD, .width = 8, .offset = 0xfffffff8 }, TP_INVALID },
+		{ { .op = TP_ABI_ATOMIC, .atomic_op = TP_ATOMIC_ADD, .width = 8,
+			.offset = 4 }, TP_INVALID },
+		{ { .op = TP_ABI_ATOMIC, .atomic_op = TP_ATOMIC_ADD, .width = 8,
+			.offset = PAGE }, TP_INVALID },
+		{ { .op = TP_ABI_ATOMIC, .atomic_op = TP_ATOMIC_ADD, .width = 8,
+			.offset = 0xfffffff8 }, TP_INVALID },
 	};
 	size_t i;
 
