@@ -214,5 +214,10 @@ int bench_raw_rtt(struct bench *bench);
 int bench_pool_loan_rate(struct bench *bench);
 int bench_directory_bytes(struct bench *bench);
 int bench_client_hit(struct bench *bench);
+int bench_node_miss(struct bench *bench);
+int bench_node_evict(struct bench *bench);
+int bench_node_atomic(struct bench *bench);
+int bench_client_miss(struct bench *bench);
+int bench_client_atomic(struct bench *bench);
 
 #endif /* BENCH_H */

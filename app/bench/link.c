@@ -28,7 +28,7 @@
  * they stay in the cache.
  */
 #define MEMIF_ARGS "bsize=10240,rsize=8"
-#define AF_PACKET_ARGS "blocksz=40960,framesz=10240,framecnt=256"
+#define AF_PACKET_ARGS "blocksz=36864,framesz=9216,framecnt=256"
 
 static const char * const pmd_names[BENCH_PMD_COUNT] = {
 	[BENCH_PMD_MEMIF] = "memif",
