@@ -21,6 +21,11 @@ MEMIF_BUFFERS = "rsize=10,bsize=9216"
 
 PMDS = ("af_packet", "memif")
 
+# A dozen pollers share the cores of one machine here, perhaps with other work:
+# silence means less than between machines, so do not call it death that soon.
+PATIENT = {"lease_ms": 500, "fence_margin_ms": 100, "peer_timeout_ms": 1000,
+           "guard_lease_ms": 200}
+
 
 class Cluster:
     """telepaged processes, one in each namespace of a network.

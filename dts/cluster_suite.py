@@ -11,7 +11,7 @@ import filecmp
 import os
 from pathlib import Path
 
-from cluster import PMDS, Cluster, Load
+from cluster import PATIENT, PMDS, Cluster, Load
 from lab import LabError, run
 from network import Network
 from suite import TestSuite
@@ -24,10 +24,8 @@ class ClusterSuite(TestSuite):
     """Three nodes and what the cases do with them."""
 
     variants = tuple({"pmd": pmd, "workers": workers} for pmd in PMDS for workers in (1, 2))
-    # A cache small enough that a few MiB overflow it; and time for a machine that is
-    # busy with other tests: silence counts as failure where a suite is about that.
-    settings: dict = {"cache_mib": 1, "home_mib": 32, "heap_mib": 1, "peer_timeout_ms": 1000,
-                      "lease_ms": 500, "fence_margin_ms": 100, "guard_lease_ms": 200}
+    # A cache small enough that a few MiB overflow it.
+    settings: dict = {**PATIENT, "cache_mib": 1, "home_mib": 32, "heap_mib": 1}
     fresh_cluster = False
 
     def set_up_suite(self) -> None:

@@ -14,7 +14,7 @@ import threading
 import time
 from pathlib import Path
 
-from cluster import Cluster
+from cluster import PATIENT, Cluster
 from lab import Lab, LabError, signals_end_program
 from network import Network
 
@@ -90,7 +90,7 @@ class Quickstart:
         network = Network(self.lab, NODES)
         if self.args.loss:
             network.loss(self.args.loss)
-        self.cluster = Cluster(self.lab, network, self.args.build_dir)
+        self.cluster = Cluster(self.lab, network, self.args.build_dir, settings=PATIENT)
         progress.detail = f"{HUGEPAGES * 2} MiB of huge pages, {NODES} namespaces" + (
             f", {self.args.loss} % loss" if self.args.loss else "")
 

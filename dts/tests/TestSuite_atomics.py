@@ -4,7 +4,7 @@
 
 from cluster_suite import ClusterSuite
 
-COUNT = 3000
+COUNT = 12000
 WORDS = 4
 
 

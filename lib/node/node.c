@@ -92,8 +92,15 @@ tp_node_run(struct tp_node *node, const volatile sig_atomic_t *stop)
 {
 	struct node_idle idle = { 0 };
 
-	while (!*stop)
-		node_idle(&idle, tp_node_poll(node), tp_node_now(node));
+	while (!*stop) {
+		uint32_t work = tp_node_poll(node);
+
+		/* Control alone needs no core to itself: its paces are longer than this sleep. */
+		if (node->worker_first == node->config.workers)
+			usleep(NODE_SLEEP_US);
+		else
+			node_idle(&idle, work, tp_node_now(node));
+	}
 }
 
 struct node_lcore {
