@@ -5,6 +5,8 @@
  * against one table before a state machine sees it; what does not pass is
  * counted, dropped, and its credit given back.
  */
+#include <rte_prefetch.h>
+
 #include "coherence_priv.h"
 
 struct message_kind {
@@ -207,6 +209,8 @@ message_locate(struct coherence_event *ev, uint32_t payload_bytes)
 		return false;
 	}
 	coherence_event_init(&found, c, region, page_index);
+	/* Used after the directory entry: let both come at once. */
+	rte_prefetch0(found.page);
 	ev->region = found.region;
 	ev->page = found.page;
 	ev->index = page_index;
@@ -219,6 +223,8 @@ message_locate(struct coherence_event *ev, uint32_t payload_bytes)
 		message_drop(ev, &c->stats.bad_messages);
 		return false;
 	}
+	if (msg->type == TP_MSG_GET_S || msg->type == TP_MSG_GET_M)
+		coherence_slot_hint(ev, false);
 	return true;
 }
 

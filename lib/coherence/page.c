@@ -6,6 +6,8 @@
  * first need until its region goes, and that slot is home memory and local copy
  * in one.
  */
+#include <rte_prefetch.h>
+
 #include "coherence_priv.h"
 
 /* The page is in a shard of this worker. */
@@ -73,6 +75,17 @@ coherence_page_slot(const struct coherence_event *ev)
 	return ev->page->frame == 0 ? TP_SLOT_ABSENT : coherence_slot(ev->c, ev->page->frame - 1);
 }
 
+/* Tell who keeps the slots what comes. */
+void
+coherence_slot_hint(const struct coherence_event *ev, bool later)
+{
+	const struct tp_coherence_config *config = &ev->c->config;
+	uint32_t slot = coherence_page_slot(ev);
+
+	if (config->slot_hint != NULL && slot != TP_SLOT_ABSENT)
+		config->slot_hint(config->slot_hint_ctx, slot, later);
+}
+
 static uint32_t
 frame_pop(struct tp_coherence *c, bool home)
 {
@@ -82,6 +95,9 @@ frame_pop(struct tp_coherence *c, bool home)
 	if (link == 0)
 		return 0;
 	*list = c->frames[link - 1].next;
+	/* The next one's turn comes with the next miss. */
+	if (*list != 0)
+		rte_prefetch0(&c->frames[*list - 1]);
 	if (home)
 		c->home_used++;
 	else

@@ -176,6 +176,8 @@ request_emit(struct coherence_event *ev, struct coherence_request *request, uint
 	}
 	coherence_send(ev, request->home, coherence_worker_of(ev, request->home), &msg,
 		request->sent == TP_MSG_PUT_M);
+	if (request->sent == TP_MSG_GET_S || request->sent == TP_MSG_GET_M)
+		coherence_slot_hint(ev, true);
 }
 
 /*

@@ -58,6 +58,12 @@ struct tp_coherence_config {
 	 */
 	bool (*referenced)(void *ctx, uint32_t region_id, uint32_t page_index);
 	void *referenced_ctx;
+	/*
+	 * A hint, may be NULL: the slot is about to be read (an answer is made of
+	 * it), or will be written later (a page was asked for). For prefetches.
+	 */
+	void (*slot_hint)(void *ctx, uint32_t slot, bool later);
+	void *slot_hint_ctx;
 };
 
 /* A client request, as the node hands it in: what to complete, opaque here. */

@@ -9,6 +9,7 @@
 
 #include <rte_common.h>
 #include <rte_errno.h>
+#include <rte_prefetch.h>
 
 #include "worker_priv.h"
 
@@ -97,6 +98,44 @@ worker_tables_create(struct tp_worker *worker)
 	return ret == 0 ? 0 : -ENOMEM;
 }
 
+static void
+worker_slot_prefetch(const struct tp_worker *worker, uint32_t slot)
+{
+	const uint8_t *at = worker_slot(worker, slot);
+	uint32_t bytes = RTE_MIN(worker->config.slot_bytes, WORKER_PREFETCH_BYTES);
+	uint32_t i;
+
+	for (i = 0; i < bytes; i += RTE_CACHE_LINE_SIZE)
+		rte_prefetch0(at + i);
+}
+
+/*
+ * Memory takes a page's lines one after the other if the copy is the first to
+ * ask for them, at the worst moment. A home asks when it knows which page, and
+ * decides meanwhile; who asks for a page fetches the lines that it will fill
+ * once the request is on its way.
+ */
+static void
+worker_slot_hint(void *ctx, uint32_t slot, bool later)
+{
+	struct tp_worker *worker = ctx;
+
+	if (!later)
+		worker_slot_prefetch(worker, slot);
+	else if (worker->expected_count < WORKER_EXPECTED)
+		worker->expected[worker->expected_count++] = slot;
+}
+
+static void
+worker_expected_prefetch(struct tp_worker *worker)
+{
+	uint32_t i;
+
+	for (i = 0; i < worker->expected_count; i++)
+		worker_slot_prefetch(worker, worker->expected[i]);
+	worker->expected_count = 0;
+}
+
 /* NULL with rte_errno: ENOMEM, or of the endpoint or the engine. */
 struct tp_worker *
 worker_create(const struct worker_config *config)
@@ -116,6 +155,8 @@ worker_create(const struct worker_config *config)
 	}
 	worker->config.coherence.referenced = worker_page_referenced;
 	worker->config.coherence.referenced_ctx = worker;
+	worker->config.coherence.slot_hint = worker_slot_hint;
+	worker->config.coherence.slot_hint_ctx = worker;
 	worker->coherence = tp_coherence_create(&worker->config.coherence);
 	if (worker->coherence == NULL)
 		goto destroy;
@@ -224,6 +265,8 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 		worker_fabric_stats_copy(worker);
 	work += tp_endpoint_timer_poll(worker->endpoint, now);
 	work += tp_endpoint_tx_flush(worker->endpoint, now);
+	if (worker->expected_count != 0)
+		worker_expected_prefetch(worker);
 	return work;
 }
 

@@ -37,6 +37,8 @@ TP_LOG_DECLARE(node);
 #define WORKER_TOKEN_LOCAL UINT64_MAX	/* requests of this node to itself hold no credit */
 #define WORKER_FABRIC_STATS_NS UINT64_C(5000000)
 #define NODE_MSG_BYTES 64u
+#define WORKER_PREFETCH_BYTES 4096u
+#define WORKER_EXPECTED 4		/* slots of 4 KiB: a third of a level 1 cache */
 
 /* What the control side and all workers of a node share. */
 struct node_shared {
@@ -238,6 +240,10 @@ struct tp_worker {
 	/* The message being handled: what COPY_IN copies from. */
 	const struct tp_message *rx_message;
 	uint32_t rx_slot;		/* or, of a local one, TP_SLOT_ABSENT for none */
+
+	/* Slots that pages asked for in this turn will fill. */
+	uint32_t expected[WORKER_EXPECTED];
+	uint32_t expected_count;
 
 	struct tp_action actions[2 * TP_ACTIONS_PER_EVENT];
 	struct tp_outbox outbox;
