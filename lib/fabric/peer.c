@@ -88,8 +88,10 @@ peer_sessions_drop(struct tp_endpoint *ep, struct fabric_peer *peer)
 }
 
 /**
- * A peer is gone. After RESET the caller has dropped the one session it is
- * about; otherwise all of them go, and the peer is greeted anew.
+ * A peer is gone: all sessions with it go, also those of its other workers
+ * after a RESET of one, and the peer is greeted anew. So peer_down means that
+ * whatever was under way between this endpoint and that node is over, and what
+ * comes after peer_up is new: the layers above count on both.
  */
 void
 fabric_peer_down(struct tp_endpoint *ep, struct fabric_peer *peer,
@@ -99,10 +101,8 @@ fabric_peer_down(struct tp_endpoint *ep, struct fabric_peer *peer,
 	bool was_down = peer->state == TP_PEER_DOWN;
 
 	peer->state = TP_PEER_DOWN;
-	if (reason != TP_PEER_RESET) {
-		peer_sessions_drop(ep, peer);
-		peer_greet(ep, peer);
-	}
+	peer_sessions_drop(ep, peer);
+	peer_greet(ep, peer);
 	fabric_peer_mac_doubt(ep, peer);
 	fabric_peer_rearm(ep, peer);
 	if (was_down)

@@ -232,9 +232,9 @@ session_establish(struct tp_endpoint *ep, struct fabric_session *s)
 static void
 session_reset_by_peer(struct tp_endpoint *ep, struct fabric_session *s)
 {
-	fabric_session_drop(ep, s);
-	fabric_session_open(ep, s);
 	fabric_peer_down(ep, fabric_session_peer(ep, s), TP_PEER_RESET);
+	if (s->state == FABRIC_SESSION_CLOSED)
+		fabric_session_open(ep, s);
 }
 
 static bool

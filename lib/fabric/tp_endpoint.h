@@ -40,7 +40,7 @@ struct tp_endpoint;
 /** Why a peer went down. */
 enum tp_peer_down_reason {
 	TP_PEER_TIMEOUT = 0,	/* nothing was heard from it for peer_timeout_ns */
-	TP_PEER_RESET = 1,	/* it dropped its session with us: messages may be lost */
+	TP_PEER_RESET = 1,	/* one of its workers dropped its session with us */
 	TP_PEER_RESTARTED = 2,	/* it speaks with a newer incarnation */
 	TP_PEER_REASON_COUNT
 };
@@ -76,10 +76,9 @@ struct tp_endpoint_ops {
 	/** The peer answers: sends to it can succeed. */
 	void (*peer_up)(void *ctx, uint16_t node, uint32_t incarnation);
 	/**
-	 * The peer is gone; said once until the next peer_up. After TIMEOUT and
-	 * RESTARTED nothing sent before will be delivered any more by us; whether
-	 * it was delivered is unknown. After RESET the same holds for at least one
-	 * of its workers, and peer_up follows as soon as it answers.
+	 * The peer is gone; said once until the next peer_up. Nothing sent to any
+	 * of its workers before will be delivered any more, and nothing they sent
+	 * before will be delivered here; what was delivered already is unknown.
 	 */
 	void (*peer_down)(void *ctx, uint16_t node, uint32_t incarnation,
 		enum tp_peer_down_reason reason);
