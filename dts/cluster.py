@@ -99,10 +99,14 @@ class Cluster:
         devices = []
         for port, peer in enumerate(self._peers(number)):
             low, high = sorted((number, peer))
+            path = self.dir / f"memif{low}{high}"
             # The lower number listens; it must be there first.
             role = "server" if number == low else "client"
-            devices.append(f"--vdev=net_memif{port},role={role},id=0,socket={self.dir}/memif"
-                           f"{low}{high},socket-abstract=no,{MEMIF_BUFFERS}")
+            if role == "server":
+                # A killed one leaves its socket, and the driver does not replace it.
+                path.unlink(missing_ok=True)
+            devices.append(f"--vdev=net_memif{port},role={role},id=0,socket={path},"
+                           f"socket-abstract=no,{MEMIF_BUFFERS}")
         return devices
 
     def eal_arguments(self, number: int) -> list[str]:
@@ -151,8 +155,9 @@ class Cluster:
         process = self.processes[number]
 
         def reaches() -> bool:
-            if not process.is_running:
-                raise LabError(f"node {number} ended:\n{process.output()}")
+            for other in wanted:
+                if not self.processes[other].is_running:
+                    raise LabError(f"node {other} ended:\n{self.processes[other].output()}")
             if "ready" not in process.output():
                 return False
             try:

@@ -5,8 +5,11 @@
  * what is missing but not needed costs one log line.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <string.h>
+#include <unistd.h>
 
+#include <rte_alarm.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
@@ -201,14 +204,53 @@ tp_port_start(const struct tp_port_config *config, uint16_t *mtu_out)
 	return 0;
 }
 
+struct port_close {
+	uint16_t port;
+	int ret;
+	_Atomic bool done;
+};
+
+static void
+port_close(void *arg)
+{
+	struct port_close *close = arg;
+
+	close->ret = rte_eth_dev_stop(close->port);
+	if (close->ret == 0)
+		close->ret = rte_eth_dev_close(close->port);
+	/* Pairs with the acquire in port_close_in_interrupts(). */
+	atomic_store_explicit(&close->done, true, memory_order_release);
+}
+
+/*
+ * memif takes a connection down in EAL's interrupt thread when the other side
+ * goes away, with nothing to keep a close on another thread out: both would free
+ * the same rings. So close it on that thread, too.
+ */
+static int
+port_close_in_interrupts(uint16_t port)
+{
+	struct port_close close = { .port = port };
+	int ret = rte_eal_alarm_set(1, port_close, &close);
+
+	if (ret < 0)
+		return ret;
+	/* Pairs with the release in port_close(). */
+	while (!atomic_load_explicit(&close.done, memory_order_acquire))
+		usleep(100);
+	return close.ret;
+}
+
 int
 tp_port_stop(uint16_t port)
 {
-	int ret = rte_eth_dev_stop(port);
+	struct port_close close = { .port = port };
+	struct rte_eth_dev_info info;
 
 	if (port < RTE_MAX_ETHPORTS)
 		port_mtus[port] = 0;
-	if (ret == 0)
-		ret = rte_eth_dev_close(port);
-	return ret;
+	if (rte_eth_dev_info_get(port, &info) == 0 && strcmp(info.driver_name, "net_memif") == 0)
+		return port_close_in_interrupts(port);
+	port_close(&close);
+	return close.ret;
 }
