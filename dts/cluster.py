@@ -27,6 +27,10 @@ PATIENT = {"lease_ms": 500, "fence_margin_ms": 100, "peer_timeout_ms": 1000,
            "guard_lease_ms": 200}
 
 
+# Deadline of an access of the telepage command: only a hang should meet it.
+ACCESS_MS = 20000
+
+
 class Cluster:
     """telepaged processes, one in each namespace of a network.
 
@@ -187,14 +191,14 @@ class Cluster:
     def command(self, number: int, *words: object, timeout: float = 60) -> str:
         """Run the telepage command attached to a node; what it prints."""
         return run("ip", "netns", "exec", self.network.node(number).netns,
-                   self.build / "telepage", "--prefix", self.prefixes[number], *words,
-                   timeout=timeout)
+                   self.build / "telepage", "--timeout", ACCESS_MS, "--prefix",
+                   self.prefixes[number], *words, timeout=timeout)
 
     def start_command(self, name: str, number: int, *words: object) -> Process:
         """Start the telepage command attached to a node."""
         return self.lab.start(
-            f"{self.name}-{name}", self.build / "telepage", "--prefix", self.prefixes[number],
-            *words, netns=self.network.node(number).netns)
+            f"{self.name}-{name}", self.build / "telepage", "--timeout", ACCESS_MS, "--prefix",
+            self.prefixes[number], *words, netns=self.network.node(number).netns)
 
     def start_load(self, name: str, number: int, mode: str, region: str,
                    **options: object) -> "Load":

@@ -3,6 +3,7 @@
 """Atomics against everything that may get in their way."""
 
 from cluster_suite import ClusterSuite
+from lab import wait_until
 
 COUNT = 12000
 WORDS = 4
@@ -26,6 +27,10 @@ class TestAtomics(ClusterSuite):
         churn, watch, write = [], [], []
         for number in self.cluster.numbers:
             churn.append(self.load(number, "churn", region, offset=65536, words=2, seed=number))
+        # Caches are full before the counting begins.
+        wait_until(lambda: all(self.cluster.telemetry(number)["evictions"]
+                               for number in self.cluster.numbers), 60, "eviction")
+        for number in self.cluster.numbers:
             watch.append(self.load(number, "watch", region, words=WORDS, stride=64, truth=truth))
             write.append(self.load(number, "write", region, words=WORDS, stride=64,
                                    offset=8 * number))
