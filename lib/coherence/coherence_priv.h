@@ -376,7 +376,8 @@ void coherence_event_init(struct coherence_event *ev, struct tp_coherence *c,
 uint32_t coherence_slot(const struct tp_coherence *c, uint32_t frame);
 uint32_t coherence_page_slot(const struct coherence_event *ev);
 struct coherence_frame *coherence_frame(const struct coherence_event *ev);
-void coherence_slot_hint(const struct coherence_event *ev, bool later);
+void coherence_slot_hint(const struct coherence_event *ev, uint32_t offset, uint32_t bytes,
+	bool later);
 bool coherence_page_is_home(const struct coherence_event *ev);
 bool coherence_frame_take(struct coherence_event *ev);
 void coherence_frame_release(struct coherence_event *ev);

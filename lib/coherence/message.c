@@ -224,7 +224,10 @@ message_locate(struct coherence_event *ev, uint32_t payload_bytes)
 		return false;
 	}
 	if (msg->type == TP_MSG_GET_S || msg->type == TP_MSG_GET_M)
-		coherence_slot_hint(ev, false);
+		coherence_slot_hint(ev, 0, 0, false);
+	else if (msg->type == TP_MSG_AMO)
+		coherence_slot_hint(ev, 4u * rte_le_to_cpu_16(msg->atomic_offset_words),
+			msg->atomic_width, false);
 	return true;
 }
 

@@ -77,13 +77,13 @@ coherence_page_slot(const struct coherence_event *ev)
 
 /* Tell who keeps the slots what comes. */
 void
-coherence_slot_hint(const struct coherence_event *ev, bool later)
+coherence_slot_hint(const struct coherence_event *ev, uint32_t offset, uint32_t bytes, bool later)
 {
 	const struct tp_coherence_config *config = &ev->c->config;
 	uint32_t slot = coherence_page_slot(ev);
 
 	if (config->slot_hint != NULL && slot != TP_SLOT_ABSENT)
-		config->slot_hint(config->slot_hint_ctx, slot, later);
+		config->slot_hint(config->slot_hint_ctx, slot, offset, bytes, later);
 }
 
 static uint32_t

@@ -177,7 +177,7 @@ request_emit(struct coherence_event *ev, struct coherence_request *request, uint
 	coherence_send(ev, request->home, coherence_worker_of(ev, request->home), &msg,
 		request->sent == TP_MSG_PUT_M);
 	if (request->sent == TP_MSG_GET_S || request->sent == TP_MSG_GET_M)
-		coherence_slot_hint(ev, true);
+		coherence_slot_hint(ev, 0, 0, true);
 }
 
 /*
@@ -198,7 +198,9 @@ coherence_request_send(struct coherence_event *ev, struct coherence_request *req
 		c->stats.repeats++;
 	}
 	request->flags &= (uint8_t)~REQUEST_LATER;
-	request->ups = c->peers[request->home].ups;
+	/* A question is no repeat: the new session's JOB_UP still owes one. */
+	if (!(flags & TP_MSG_F_PROBE))
+		request->ups = c->peers[request->home].ups;
 	/* To a home that is down nothing is sent: PEER_UP sends it again. */
 	if (c->peers[request->home].up)
 		request_emit(ev, request, flags);

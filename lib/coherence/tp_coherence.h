@@ -59,10 +59,11 @@ struct tp_coherence_config {
 	bool (*referenced)(void *ctx, uint32_t region_id, uint32_t page_index);
 	void *referenced_ctx;
 	/*
-	 * A hint, may be NULL: the slot is about to be read (an answer is made of
-	 * it), or will be written later (a page was asked for). For prefetches.
+	 * A hint, may be NULL: these bytes of the slot are about to be used (an
+	 * answer is made of them), or will be written later (a page was asked
+	 * for). bytes 0: all of it. For prefetches.
 	 */
-	void (*slot_hint)(void *ctx, uint32_t slot, bool later);
+	void (*slot_hint)(void *ctx, uint32_t slot, uint32_t offset, uint32_t bytes, bool later);
 	void *slot_hint_ctx;
 };
 

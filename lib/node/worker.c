@@ -116,11 +116,13 @@ worker_slot_prefetch(const struct tp_worker *worker, uint32_t slot)
  * once the request is on its way.
  */
 static void
-worker_slot_hint(void *ctx, uint32_t slot, bool later)
+worker_slot_hint(void *ctx, uint32_t slot, uint32_t offset, uint32_t bytes, bool later)
 {
 	struct tp_worker *worker = ctx;
 
-	if (!later)
+	if (bytes != 0)
+		rte_prefetch0(worker_slot(worker, slot) + offset);
+	else if (!later)
 		worker_slot_prefetch(worker, slot);
 	else if (worker->expected_count < WORKER_EXPECTED)
 		worker->expected[worker->expected_count++] = slot;
