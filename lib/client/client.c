@@ -103,6 +103,7 @@ client_create(const struct tp_client_backend *backend, struct tp_client **client
 	client->thread_count = thread_count;
 	client->timeout_tsc = client_tsc_from_ns(client,
 		backend->timeout_ns ? backend->timeout_ns : TP_CLIENT_TIMEOUT_NS);
+	client->switch_tsc = client_tsc_from_ns(client, CLIENT_SWITCH_NS);
 	client->control_timeout_ns = CLIENT_CONTROL_TIMEOUT_NS;
 	client->socket = -1;
 	pthread_mutex_init(&client->control_lock, NULL);

@@ -52,6 +52,7 @@ static_assert(TP_ABI_GUARDS == 32, "the masks above");
 static_assert(CLIENT_PENDING == 1 << CLIENT_PENDING_BITS, "index bits of a cookie");
 static_assert(CLIENT_PENDING <= TP_ABI_RING_ENTRIES, "rings cannot overflow");
 
+#define CLIENT_SWITCH_NS 700
 #define CLIENT_CONTROL_TIMEOUT_NS 10000000000ull
 
 enum client_kind {
@@ -108,6 +109,7 @@ struct tp_thread {
 	uint32_t guards_used_max;
 	uint32_t cookie_next;
 	bool corrupt;			/* the node's side of a ring makes no sense */
+	bool core_shared;		/* the last yield let somebody else run */
 	enum client_thread_state state;
 	struct tp_thread_stats stats;
 	struct client_ring rings[TP_ABI_WORKERS_MAX];
@@ -152,6 +154,7 @@ struct tp_client {
 	struct tp_client_backend backend;
 	struct client_geometry geometry;
 	uint64_t timeout_tsc;
+	uint64_t switch_tsc;		/* a yield that took longer let somebody run */
 	uint64_t control_timeout_ns;
 	_Atomic bool dead;		/* the node is gone; never false again */
 	int socket;			/* -1: attached to a backend */

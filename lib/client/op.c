@@ -386,6 +386,19 @@ tp_op_poll(struct tp_thread *thread, struct tp_op *op)
 	return op->state == CLIENT_OP_DONE;
 }
 
+/*
+ * Leave the core. If that took longer than a bare system call somebody ran
+ * meanwhile: the node, if it is on this core. Then the next wait does not spin.
+ */
+static void
+op_yield(struct tp_thread *thread)
+{
+	uint64_t before = rte_rdtsc();
+
+	sched_yield();
+	thread->core_shared = rte_rdtsc() - before > thread->client->switch_tsc;
+}
+
 struct tp_result
 tp_op_wait(struct tp_thread *thread, struct tp_op *op)
 {
@@ -397,15 +410,15 @@ tp_op_wait(struct tp_thread *thread, struct tp_op *op)
 	while (!tp_op_poll(thread, op)) {
 		if (backend->poll != NULL) {
 			backend->poll(backend->ctx);
-		} else if (spins < OP_SPINS) {
+		} else if (spins < OP_SPINS && !thread->core_shared) {
 			spins++;
 			rte_pause();
 		} else if (yield_until == 0) {
 			yield_until = rte_rdtsc() +
 				client_tsc_from_ns(thread->client, OP_YIELD_NS);
-			sched_yield();
+			op_yield(thread);
 		} else if (rte_rdtsc() < yield_until) {
-			sched_yield();
+			op_yield(thread);
 		} else {
 			nanosleep(&step, NULL);
 		}

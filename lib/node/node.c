@@ -26,14 +26,21 @@
 #define NODE_CONTROL_NS UINT64_C(50000)
 #define NODE_ATTACH_NS UINT64_C(200000)
 #define NODE_SPIN_NS UINT64_C(20000)
+#define NODE_SWITCH_NS UINT64_C(700)	/* a yield to nobody takes less */
+#define NODE_ANSWER_NS UINT64_C(10000)
+#define NODE_SHARED_NS UINT64_C(2000000)
 #define NODE_YIELD_NS UINT64_C(1000000)
 #define NODE_SLEEP_US 50
 #define NODE_CALL_TIMEOUT_NS UINT64_C(5000000000)
 #define NODE_STOP_NS UINT64_C(500000000)
 
-/* How long a poller has had nothing to do. */
+/* How long a poller has had nothing to do, and whether others want its core. */
 struct node_idle {
 	uint64_t since;		/* ns; 0: it works */
+	uint64_t shared_until;	/* ns */
+	uint64_t completions;	/* given to clients */
+	uint16_t worker_first;	/* workers that it polls */
+	uint16_t worker_end;
 };
 
 uint64_t
@@ -42,20 +49,81 @@ tp_node_now(const struct tp_node *node)
 	return node_clock_ns(&node->clock, rte_rdtsc());
 }
 
-/* Spin, then leave the core to whom may need it, then sleep. */
+/*
+ * Leave the core. If that took longer than a bare system call somebody ran, a
+ * client on this core most likely, who yields in turn while it waits for us:
+ * then spinning keeps from working whom we wait for.
+ */
 static void
-node_idle(struct node_idle *idle, uint32_t work, uint64_t now)
+node_yield(const struct tp_node *node, struct node_idle *idle)
 {
+	uint64_t before = tp_node_now(node);
+	uint64_t after;
+
+	sched_yield();
+	after = tp_node_now(node);
+	if (after - before > NODE_SWITCH_NS)
+		idle->shared_until = after + NODE_SHARED_NS;
+}
+
+/* Have clients got answers since this was last asked, and now wait for none? */
+static bool
+node_has_answered(const struct tp_node *node, struct node_idle *idle)
+{
+	struct tp_worker_usage usage;
+	uint64_t completions = 0;
+	uint32_t requests = 0;
+	bool answered;
+	uint16_t w;
+
+	for (w = idle->worker_first; w < idle->worker_end; w++) {
+		const struct tp_worker *worker = tp_control_worker(node->control, w);
+
+		tp_worker_usage_get(worker, &usage);
+		requests += usage.requests;
+		completions += tp_worker_stats_get(worker)->completions;
+	}
+	answered = completions != idle->completions && requests == 0;
+	idle->completions = completions;
+	return answered;
+}
+
+/* How long to spin with nothing to do. */
+static uint64_t
+node_spin_ns(const struct tp_node *node, const struct node_idle *idle, uint64_t now)
+{
+	struct tp_worker_usage usage;
+	uint16_t w;
+
+	if (now >= idle->shared_until)
+		return NODE_SPIN_NS;
+	/* Who asked waits for another node: its answer comes sooner than two switches. */
+	for (w = idle->worker_first; w < idle->worker_end; w++) {
+		tp_worker_usage_get(tp_control_worker(node->control, w), &usage);
+		if (usage.requests != 0)
+			return NODE_ANSWER_NS;
+	}
+	return 0;
+}
+
+/* Spin, less if the core is shared, then yield, then sleep. */
+static void
+node_idle(const struct tp_node *node, struct node_idle *idle, uint32_t work)
+{
+	uint64_t now = tp_node_now(node);
+
 	if (work != 0) {
 		idle->since = 0;
+		if (now < idle->shared_until && node_has_answered(node, idle))
+			node_yield(node, idle);
 		return;
 	}
 	if (idle->since == 0)
 		idle->since = now;
-	if (now - idle->since < NODE_SPIN_NS)
+	if (now - idle->since < node_spin_ns(node, idle, now))
 		rte_pause();
 	else if (now - idle->since < NODE_YIELD_NS)
-		sched_yield();
+		node_yield(node, idle);
 	else
 		usleep(NODE_SLEEP_US);
 }
@@ -90,7 +158,10 @@ tp_node_poll(struct tp_node *node)
 void
 tp_node_run(struct tp_node *node, const volatile sig_atomic_t *stop)
 {
-	struct node_idle idle = { 0 };
+	struct node_idle idle = {
+		.worker_first = node->worker_first,
+		.worker_end = node->config.workers,
+	};
 
 	while (!*stop) {
 		uint32_t work = tp_node_poll(node);
@@ -99,7 +170,7 @@ tp_node_run(struct tp_node *node, const volatile sig_atomic_t *stop)
 		if (node->worker_first == node->config.workers)
 			usleep(NODE_SLEEP_US);
 		else
-			node_idle(&idle, work, tp_node_now(node));
+			node_idle(node, &idle, work);
 	}
 }
 
@@ -112,14 +183,18 @@ static int
 node_lcore_main(void *arg)
 {
 	struct node_lcore lcore = *(struct node_lcore *)arg;
-	struct node_idle idle = { 0 };
+	struct node_idle idle = {
+		.worker_first = lcore.worker,
+		.worker_end = (uint16_t)(lcore.worker + 1),
+	};
 
 	free(arg);
 	/* Pairs with the release in node_lcores_stop(). */
 	while (!atomic_load_explicit(&lcore.node->lcores_stop, memory_order_acquire)) {
 		uint64_t now = tp_node_now(lcore.node);
 
-		node_idle(&idle, node_worker_poll(lcore.node, lcore.worker, now), now);
+		node_idle(lcore.node, &idle,
+			node_worker_poll(lcore.node, lcore.worker, now));
 	}
 	return 0;
 }
