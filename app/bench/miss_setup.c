@@ -256,7 +256,10 @@ miss_bench_clear(struct miss_bench *miss)
 	tp_thread_timeout_set(miss->thread, MISS_TIMEOUT_NS);
 	result = tp_clear(miss->thread, miss->region);
 	tp_thread_timeout_set(miss->thread, MISS_OP_NS);
-	return tp_result_is_ok(result) ? 0 : -EIO;
+	if (tp_result_is_ok(result))
+		return 0;
+	fprintf(stderr, "telepage-bench: clearing: %s\n", tp_reason_name(result.reason));
+	return -EIO;
 }
 
 int
