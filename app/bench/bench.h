@@ -48,6 +48,9 @@ void bench_samples_add(struct bench_samples *samples, uint64_t ticks);
 /** Sample at a share of all, 0.0 smallest to 1.0 largest; sorts on first use. */
 uint64_t bench_samples_quantile(struct bench_samples *samples, double share);
 
+/** There must be samples. */
+double bench_samples_mean(const struct bench_samples *samples);
+
 /*
  * The context of one run. Owned by main.
  */

@@ -21,6 +21,7 @@
 #define POOL_CACHE 256u
 #define POOL_BURST 32u
 #define POOL_BURSTS 64u			/* in one sample */
+#define POOL_OVERLAP_TRIES 10000u
 #define POOL_HUGEPAGES 48u
 
 struct pool_bench;
@@ -31,6 +32,11 @@ struct pool_subject {
 	int (*burst)(struct pool_bench *pools);
 };
 
+struct pool_contention {
+	_Atomic(const struct pool_subject *) subject;
+	_Atomic uint64_t bursts;	/* done by the peer */
+};
+
 /* Everything; the peer has a copy, and shares what lies in shared memory. */
 struct pool_bench {
 	struct tp_segment *segment;
@@ -39,7 +45,7 @@ struct pool_bench {
 	struct tp_slot_cache hint;		/* no slots: where to look first */
 	struct rte_mempool *cached;
 	struct rte_mempool *uncached;
-	_Atomic(const struct pool_subject *) *contended;	/* shared with the peer */
+	struct pool_contention *contention;	/* shared with the peer */
 	struct bench_peer peer;
 };
 
@@ -139,13 +145,33 @@ pool_once(void *context, uint64_t *ticks)
 	return ret;
 }
 
+/* The same while the peer does it, too: not while the kernel lets one run only. */
+static int
+contend_once(void *context, uint64_t *ticks)
+{
+	const struct pool_op *op = context;
+	_Atomic uint64_t *bursts = &op->pools->contention->bursts;
+	uint64_t before;
+	int ret;
+
+	for (unsigned int i = 0; i < POOL_OVERLAP_TRIES; i++) {
+		before = atomic_load_explicit(bursts, memory_order_relaxed);
+		ret = pool_once(context, ticks);
+		if (ret < 0 || atomic_load_explicit(bursts, memory_order_relaxed) - before >=
+		    POOL_BURSTS / 2)
+			return ret;
+	}
+	fprintf(stderr, "telepage-bench: the other process does not run beside this one\n");
+	return -EBUSY;
+}
+
 static void
 contend_resume(void *context)
 {
 	const struct pool_op *op = context;
 
 	/* published to the peer by the release of its command word */
-	atomic_store_explicit(op->pools->contended, op->subject, memory_order_relaxed);
+	atomic_store_explicit(&op->pools->contention->subject, op->subject, memory_order_relaxed);
 	bench_peer_resume(&op->pools->peer);
 }
 
@@ -180,8 +206,11 @@ pool_peer(struct bench *bench, struct bench_control *control, void *context)
 	if (ret < 0)
 		return ret;
 	bench_peer_ready(control);
-	while (ret == 0 && bench_peer_may_run(control))
-		ret = atomic_load_explicit(pools->contended, memory_order_relaxed)->burst(pools);
+	while (ret == 0 && bench_peer_may_run(control)) {
+		ret = atomic_load_explicit(&pools->contention->subject,
+					   memory_order_relaxed)->burst(pools);
+		atomic_fetch_add_explicit(&pools->contention->bursts, 1, memory_order_relaxed);
+	}
 	tp_slot_pool_detach(pools->slots);
 	return ret;
 }
@@ -200,9 +229,9 @@ pools_make(struct pool_bench *pools, struct bench *bench)
 	};
 	int ret;
 
-	pools->contended = mmap(NULL, sizeof(*pools->contended), PROT_READ | PROT_WRITE,
-				MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (pools->contended == MAP_FAILED)
+	pools->contention = mmap(NULL, sizeof(*pools->contention), PROT_READ | PROT_WRITE,
+				 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (pools->contention == MAP_FAILED)
 		return -errno;
 	ret = tp_segment_create(&segment, &pools->segment);
 	if (ret < 0)
@@ -234,7 +263,7 @@ pools_compare(struct bench *bench, struct pool_bench *pools, const char *prefix,
 	for (unsigned int i = 0; i < count; i++) {
 		contexts[i] = (struct pool_op){ pools, subjects[i] };
 		ops[i] = (struct bench_op){
-			.once = pool_once,
+			.once = contended ? contend_once : pool_once,
 			.resume = contended ? contend_resume : NULL,
 			.pause = contended ? contend_pause : NULL,
 			.context = &contexts[i],

@@ -8,8 +8,8 @@
 static void
 quantiles_print_json(FILE *out, struct bench_samples *samples, double scale)
 {
-	fprintf(out, "\"n\":%zu,\"min\":%.1f,\"p50\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f",
-		samples->count,
+	fprintf(out, "\"n\":%zu,\"mean\":%.1f,\"min\":%.1f,\"p50\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f",
+		samples->count, bench_samples_mean(samples) * scale,
 		(double)bench_samples_quantile(samples, 0.0) * scale,
 		(double)bench_samples_quantile(samples, 0.5) * scale,
 		(double)bench_samples_quantile(samples, 0.99) * scale,
@@ -43,9 +43,10 @@ row_print_json(struct bench *bench, const struct bench_row *row)
 	fprintf(out, "\"unit\":\"%s\",", row->unit);
 	quantiles_print_json(out, row->samples, row->scale);
 	if (row->baseline != NULL)
-		fprintf(out, ",\"baseline\":{\"name\":\"%s\",\"p50\":%.1f,\"p99\":%.1f},"
+		fprintf(out, ",\"baseline\":{\"name\":\"%s\",\"mean\":%.1f,\"p50\":%.1f,\"p99\":%.1f},"
 			"\"ratio\":%.3f",
 			row->baseline_name,
+			bench_samples_mean(row->baseline) * row->baseline_scale,
 			(double)bench_samples_quantile(row->baseline, 0.5) * row->baseline_scale,
 			(double)bench_samples_quantile(row->baseline, 0.99) * row->baseline_scale,
 			row_ratio(row));

@@ -63,6 +63,16 @@ bench_samples_quantile(struct bench_samples *samples, double share)
 	return samples->ticks[(size_t)(share * (double)(samples->count - 1) + 0.5)];
 }
 
+double
+bench_samples_mean(const struct bench_samples *samples)
+{
+	double sum = 0;
+
+	for (size_t i = 0; i < samples->count; i++)
+		sum += (double)samples->ticks[i];
+	return sum / (double)samples->count;
+}
+
 static int
 op_batch(struct bench_op *op, const struct bench_plan *plan)
 {

@@ -1,0 +1,79 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 Telepage developers
+"""Rows of the log in docs/benchmarks.md, from lines of telepage-bench --json.
+
+Of several runs of one benchmark the row has the median of each figure; of
+differences and ratios, the median of those of the runs.
+"""
+import argparse
+import datetime
+import json
+import statistics
+import sys
+
+# name: (goal as text, what is compared, limit from the run's baseline p50 or None)
+GOALS = {
+    "client_hit_lat_hot": ("<= 25 ns", lambda raw: 25),
+    "client_hit_lat_64m": ("<= load + 25 ns", lambda raw: raw + 25),
+    "node_miss_lat": ("<= 1.5 x raw", lambda raw: 1.5 * raw),
+    "client_miss_lat": ("<= raw + 4 us", lambda raw: raw + 4000),
+    "client_atomic_lat": ("<= 1.5 x raw + 2.5 us", lambda raw: 1.5 * raw + 2500),
+    "pool_loan_rate_1_slot_cache": ("<= rte_mempool", lambda raw: raw),
+    "pool_loan_rate_2_slot_pool": ("<= rte_mempool", lambda raw: raw),
+    "directory_bytes_per_page": ("<= 72", lambda raw: 72),
+}
+
+
+def number(value):
+    return f"{value:.1f}" if value < 1000 else f"{value:.0f}"
+
+
+def row(runs, context):
+    first = runs[0]
+    p50 = statistics.median(run["p50"] for run in runs)
+    p99 = statistics.median(run["p99"] for run in runs)
+    base = ratio = "-"
+    verdict = "-"
+    goal, limit = GOALS.get(first["name"], ("-", None))
+    if "baseline" in first:
+        raw = statistics.median(run["baseline"]["p50"] for run in runs)
+        base = f"{first['baseline']['name']} {number(raw)}"
+        ratio = f"{statistics.median(run['ratio'] for run in runs):.2f}"
+    if limit is not None:
+        shares = [run["p50"] / limit(run.get("baseline", {}).get("p50", 0)) for run in runs]
+        share = statistics.median(shares)
+        verdict = f"met ({share:.2f})" if share <= 1 else f"missed ({share:.2f})"
+    return (f"| {context.date} | `{first['command']}` {first['name']} | {number(p50)} "
+            f"{first['unit']} | {number(p99)} | {base} | {ratio} | {goal} | {verdict} | "
+            f"{len(runs)} |")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--schedule", default="default")
+    parser.add_argument("--load", default="?")
+    parser.add_argument("--commit", default="?")
+    context = parser.parse_args()
+    context.date = datetime.date.today().isoformat()
+    groups = {}
+    failed = {}
+    machine = "unknown"
+    for line in sys.stdin:
+        run = json.loads(line)
+        if run.get("failed"):
+            failed[run["command"]] = failed.get(run["command"], 0) + 1
+            continue
+        machine = f"{run['machine']}, {run['pages']} pages"
+        groups.setdefault((run["command"], run["name"]), []).append(run)
+    print(f"\nMachine: {machine}; load at the start {context.load}; scheduling "
+          f"{context.schedule}; commit {context.commit}; release build without asserts.\n")
+    print("| date | benchmark | p50 | p99 | compared with | ratio | goal | outcome | runs |")
+    print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
+    for runs in groups.values():
+        print(row(runs, context))
+    for command, count in failed.items():
+        print(f"| {context.date} | `{command}` | failed | - | - | - | - | failed | {count} |")
+
+
+main()
