@@ -35,6 +35,12 @@ peer_down(struct tp_worker *worker, uint16_t node)
 static void
 peer_come_up(struct tp_worker *worker, uint16_t node)
 {
+	/*
+	 * The sessions of an epoch that is over stay as SELF_FENCED left them: what a
+	 * home repeats over a new one is about copies that were dropped here.
+	 */
+	if (worker->fencing != WORKER_FENCING_NO)
+		return;
 	peer_set_up(worker, node, true);
 	tp_coherence_peer_up(worker->coherence, node, worker->peers[node].worker_count,
 		worker->now, &worker->outbox);

@@ -37,6 +37,7 @@ static struct {
 	uint32_t returned_count;
 	uint32_t gone_count;
 	uint32_t fenced_count;
+	uint32_t peer_up_count;
 	bool region_gone;
 } fake;
 
@@ -148,6 +149,7 @@ void
 tp_coherence_peer_up(struct tp_coherence *coherence, uint16_t node, uint16_t worker_count,
 	uint64_t now, struct tp_outbox *outbox)
 {
+	fake.peer_up_count++;
 }
 
 void

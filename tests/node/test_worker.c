@@ -563,6 +563,22 @@ test_lease_lapsed_then_fenced_held_is_void(void **state)
 	assert_false(is_answered(s));
 }
 
+/* A session made again in the epoch that is over: the engine would listen again. */
+static void
+test_peer_up_while_fenced_not_told(void **state)
+{
+	struct setup *s = *state;
+
+	command(s, (struct worker_command){ .type = WORKER_PEER_SET, .node = 2, .epoch = 1,
+		.ip = 0x0a000002, .worker_count = 1 });
+	worker_endpoint_ops.peer_up(s->worker, 2, 1);
+	assert_int_equal(fake.peer_up_count, 1);
+	command(s, (struct worker_command){ .type = WORKER_SELF_FENCED });
+	worker_endpoint_ops.peer_down(s->worker, 2, 1, TP_PEER_TIMEOUT);
+	worker_endpoint_ops.peer_up(s->worker, 2, 1);
+	assert_int_equal(fake.peer_up_count, 1);
+}
+
 static void
 test_void_answered_without_a_lease(void **state)
 {
@@ -765,6 +781,7 @@ main(void)
 		CASE(test_client_dies_its_guards_hold_nothing),
 		CASE(test_lease_lapsed_grant_held_then_asked_again),
 		CASE(test_lease_lapsed_then_fenced_held_is_void),
+		CASE(test_peer_up_while_fenced_not_told),
 		CASE(test_void_answered_without_a_lease),
 		CASE(test_send_to_self_comes_back_as_message),
 		CASE(test_atomic_runs_on_slot_and_replies_old_value),
