@@ -162,6 +162,23 @@ test_home_down_is_unreachable_not_done(void **state)
 	net_destroy(net);
 }
 
+/* The timer comes due in the new session before PEER_UP was worked off. */
+static void
+test_probe_before_peer_up_runs_still_asked_again(void **state)
+{
+	struct net *net = three(false);
+
+	net_write(net, 1, 0);
+	net_session_down(net, 0, 1);
+	net->now += UINT64_C(1000000000);
+	net_session_up(net, 0, 1);
+	while (net->flight_count != 0)
+		net_deliver(net, 0);
+	assert_null(net->failure);
+	assert_true(net_is_idle(net));
+	net_destroy(net);
+}
+
 static void
 test_owner_fenced_page_is_lost(void **state)
 {
@@ -272,6 +289,7 @@ main(void)
 		cmocka_unit_test(test_atomic_deadline_is_unknown),
 		cmocka_unit_test(test_client_gone_is_answered_nothing),
 		cmocka_unit_test(test_home_down_is_unreachable_not_done),
+		cmocka_unit_test(test_probe_before_peer_up_runs_still_asked_again),
 		cmocka_unit_test(test_owner_fenced_page_is_lost),
 		cmocka_unit_test(test_self_fenced_drops_what_is_not_homed_here),
 		cmocka_unit_test(test_home_reset_drops_its_pages),
