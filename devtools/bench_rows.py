@@ -59,14 +59,16 @@ def main():
     groups = {}
     failed = {}
     machine = "unknown"
+    pages = set()
     for line in sys.stdin:
         run = json.loads(line)
         if run.get("failed"):
             failed[run["command"]] = failed.get(run["command"], 0) + 1
             continue
-        machine = f"{run['machine']}, {run['pages']} pages"
+        machine = run["machine"]
+        pages.add(run["pages"] if "baseline" in run else "2M")
         groups.setdefault((run["command"], run["name"]), []).append(run)
-    print(f"\nMachine: {machine}; load at the start {context.load}; scheduling "
+    print(f"\nMachine: {machine}; pages {', '.join(sorted(pages))}; load at the start {context.load}; scheduling "
           f"{context.schedule}; commit {context.commit}; release build without asserts.\n")
     print("| date | benchmark | p50 | p99 | compared with | ratio | goal | outcome | runs |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- | --- |")
