@@ -8,7 +8,8 @@
 static void
 quantiles_print_json(FILE *out, struct bench_samples *samples, double scale)
 {
-	fprintf(out, "\"n\":%zu,\"mean\":%.1f,\"min\":%.1f,\"p50\":%.1f,\"p99\":%.1f,\"p999\":%.1f,\"max\":%.1f",
+	fprintf(out, "\"n\":%zu,\"mean\":%.1f,\"min\":%.1f,\"p50\":%.1f,\"p99\":%.1f,"
+		"\"p999\":%.1f,\"max\":%.1f",
 		samples->count, bench_samples_mean(samples) * scale,
 		(double)bench_samples_quantile(samples, 0.0) * scale,
 		(double)bench_samples_quantile(samples, 0.5) * scale,
