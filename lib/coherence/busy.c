@@ -282,6 +282,12 @@ coherence_pending_send(struct coherence_event *ev)
 }
 
 static bool
+awaits_acks(const struct coherence_event *ev)
+{
+	return ev->entry->state == HOME_S_INV || ev->entry->state == HOME_L_INV;
+}
+
+static bool
 awaits_write_back(const struct coherence_event *ev)
 {
 	return ev->entry->state == HOME_M_FWD_S || ev->entry->state == HOME_M_FWD_M ||
@@ -296,7 +302,7 @@ coherence_busy_resend(struct coherence_event *ev, uint16_t node)
 
 	if (!busy->active)
 		return;
-	if (ev->entry->state == HOME_S_INV) {
+	if (awaits_acks(ev)) {
 		if (node < busy->inv_next && coherence_pending_test(ev, node))
 			inv_send(ev, node);
 	} else if (awaits_write_back(ev) && busy->old_owner == node) {
@@ -309,12 +315,11 @@ void
 coherence_busy_waits(struct coherence_event *ev, uint16_t node)
 {
 	const struct coherence_busy *busy = coherence_busy_of(ev);
-	unsigned int state = ev->entry->state;
 	bool waits;
 
 	if (!busy->active)
 		return;
-	if (state == HOME_S_INV)
+	if (awaits_acks(ev))
 		waits = coherence_pending_test(ev, node);
 	else if (awaits_write_back(ev))
 		waits = busy->old_owner == node;
@@ -378,7 +383,7 @@ coherence_busy_poll(struct tp_coherence *c)
 		busy->ready = false;
 		coherence_event_init(&ev, c, &c->regions[busy->region], busy->page);
 		coherence_home_entry(&ev);
-		if (busy->active && ev.entry->state == HOME_S_INV)
+		if (busy->active && awaits_acks(&ev))
 			coherence_pending_send(&ev);
 		else if (!busy->active && busy->deferred_first != 0)
 			busy_run_deferred(&ev, busy);

@@ -83,6 +83,7 @@
 	STATE(M)		\
 	STATE(L)		\
 	STATE(S_INV)		\
+	STATE(L_INV)		\
 	STATE(M_FWD_S)		\
 	STATE(M_FWD_M)		\
 	STATE(M_RECALL)		\

@@ -95,6 +95,18 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_UNBLOCK] = { DO(stale), TO(S_INV) },
 		[HE_FENCED]  = { DO(fenced_inv), TO2(M, U) },
 	},
+	[HOME_L_INV] = {
+		[HE_GET_S]   = { DO(defer), TO(L_INV) },
+		[HE_GET_M]   = { DO(defer), TO(L_INV) },
+		[HE_AMO]     = { DO(defer), TO(L_INV) },
+		[HE_PUT_S]   = { DO(put_ack), TO(L_INV) },
+		[HE_PUT_M]   = { DO(put_ack), TO(L_INV) },
+		[HE_INV_ACK] = { DO(lost_ack), TO(L) },
+		[HE_WB]	     = { DO(stale_wb), TO(L_INV) },
+		[HE_WB_NONE] = { DO(stale_wb), TO(L_INV) },
+		[HE_UNBLOCK] = { DO(stale), TO(L_INV) },
+		[HE_FENCED]  = { DO(fenced_lost_inv), TO(L) },
+	},
 	[HOME_M_FWD_S] = {
 		[HE_GET_S]   = { DO(defer), TO(M_FWD_S) },
 		[HE_GET_M]   = { DO(defer), TO(M_FWD_S) },
@@ -105,7 +117,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_WB]	     = { DO(wb_shared), TO2(S, S_UNB) },
 		[HE_WB_NONE] = { DO(wb_none), TO(L) },
 		[HE_UNBLOCK] = { DO(unblock_early), TO(M_FWD_S) },
-		[HE_FENCED]  = { DO(fenced_fwd_s), TO(L) },
+		[HE_FENCED]  = { DO(fenced_fwd_s), TO2(L, L_INV) },
 	},
 	[HOME_M_FWD_M] = {
 		[HE_GET_S]   = { DO(defer), TO(M_FWD_M) },
@@ -166,8 +178,8 @@ coherence_home_rule_get(unsigned int state, unsigned int event)
 /*
  * What holds in each state between steps:
  *   M M_FWD_* M_RECALL M_UNB: there is an owner, and home memory to come back to
- *   U S S_INV S_UNB: there is none
- *   busy states: a transaction is on; S_INV waits for at least one node
+ *   U S S_INV S_UNB L_INV: there is none
+ *   busy states: a transaction is on; S_INV and L_INV wait for at least one node
  */
 static void
 entry_assert_state(const struct coherence_event *ev)
@@ -195,7 +207,7 @@ entry_assert_state(const struct coherence_event *ev)
 		RTE_ASSERT(busy != NULL && busy->active);
 	else
 		RTE_ASSERT(busy == NULL || !busy->active);
-	if (entry->state == HOME_S_INV)
+	if (entry->state == HOME_S_INV || entry->state == HOME_L_INV)
 		RTE_ASSERT(busy->pending_count > 0);
 #endif
 }

@@ -612,15 +612,56 @@ home_fenced_inv(struct coherence_event *ev)
 	return finish_inv(ev);
 }
 
+static enum coherence_way
+lost_for_requester(struct coherence_event *ev)
+{
+	busy_refuse(ev);
+	lose(ev);
+	return WAY_NEXT;
+}
+
+/* The requester of a page that is lost has no copy of it, either. */
+enum coherence_way
+home_lost_ack(struct coherence_event *ev)
+{
+	if (!coherence_pending_clear(ev, ev->from)) {
+		ev->c->stats.stale_messages++;
+		return WAY_STAY;
+	}
+	return coherence_busy_of(ev)->pending_count == 0 ? lost_for_requester(ev) : WAY_STAY;
+}
+
+enum coherence_way
+home_fenced_lost_inv(struct coherence_event *ev)
+{
+	struct coherence_busy *busy = coherence_busy_of(ev);
+
+	if (busy->requester == ev->from)
+		busy->cancelled = true;
+	if (!coherence_pending_clear(ev, ev->from) || busy->pending_count != 0)
+		return WAY_STAY;
+	return lost_for_requester(ev);
+}
+
+/*
+ * The old owner died. The requester may have got the page before, or may get it
+ * yet: it gives that up before it is told, so that what is lost is lost for all.
+ */
 enum coherence_way
 home_fenced_fwd_s(struct coherence_event *ev)
 {
 	struct coherence_busy *busy = coherence_busy_of(ev);
 
 	if (busy->old_owner == ev->from) {
-		busy_refuse(ev);
-		lose(ev);
-		return WAY_NEXT;
+		sharers_clear(ev);
+		if (!busy->cancelled && busy->requester != ev->c->config.node_id)
+			tp_directory_sharer_add(sharers_of(ev), ev->entry, busy->requester);
+		if (coherence_pending_fill(ev, TP_NODE_NONE) == 0)
+			return lost_for_requester(ev);
+		ev->entry->owner = TP_NODE_NONE;
+		busy->maybe = true;
+		coherence_pending_send(ev);
+		return WAY_ALT;
 	}
 	if (busy->requester == ev->from)
 		busy->cancelled = true;

