@@ -234,7 +234,8 @@ home_request(struct coherence_event *ev, enum home_event event)
 {
 	bool get = event == HE_GET_S || event == HE_GET_M || event == HE_AMO;
 
-	if (ev->c->peers[ev->from].fencing)
+	/* One that does not know yet that it is fenced must not come back on the books. */
+	if (ev->c->peers[ev->from].fencing || ev->c->peers[ev->from].fenced)
 		coherence_home_nack(ev, ev->from, ev->from_worker,
 			rte_le_to_cpu_32(ev->msg->txn), TP_EXHAUSTED, TP_MSG_F_RETRY);
 	else if (get && event != HE_AMO && ev->msg->flags & TP_MSG_F_RETRY &&
