@@ -232,12 +232,39 @@ fake_atomic(const struct tp_abi_request *request, uint8_t *at)
 	return old;
 }
 
+/*
+ * A request that waits in a ring ends what was granted in its hazard slot, also
+ * while this node serves nobody: the thread has let go of it, and waits for us.
+ */
+static void
+fake_grants_end(struct fake_node *fake)
+{
+	uint32_t t, w, i;
+
+	for (t = 0; t < FAKE_THREADS; t++) {
+		for (w = 0; w < FAKE_WORKERS; w++) {
+			struct tp_abi_ring *ring = &fake->client->threads[t].rings[w];
+			uint32_t head = atomic_load_explicit(&ring->request_head,
+							     memory_order_acquire);
+
+			for (i = fake->request_tail[t][w]; i != head; i++) {
+				uint8_t guard = ring->requests[i % TP_ABI_RING_ENTRIES].guard;
+
+				if (guard < TP_ABI_GUARDS)
+					fake->granted[t][guard] = 0;
+			}
+		}
+	}
+}
+
 /* Guards of running threads only: a test with one thread holds none of the page here. */
 static void
 fake_page_revoke_wait(struct fake_node *fake, uint32_t page)
 {
-	while (!fake_page_revoke(fake, page))
+	while (!fake_page_revoke(fake, page)) {
 		sched_yield();
+		fake_grants_end(fake);
+	}
 }
 
 static void
