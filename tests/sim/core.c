@@ -264,6 +264,11 @@ dispatch(struct core *core, const struct queue_event *event)
 		core->faults_left--;
 		core_fault(core);
 		break;
+	case EVENT_BREAK:
+		if (!core->sweeping && core->link_up[event->node][event->a])
+			core_session_break(core, event->node, (uint32_t)event->a,
+				sim_rng_between(&core->fault_rng, 0, 20 * SIM_MS));
+		break;
 	case EVENT_RESET:
 		core_region_reset(core);
 		break;
@@ -535,6 +540,7 @@ run(struct core *core)
 	check_directory(core);
 	/* Everybody reads everything: what was acknowledged is there, or lost with its node. */
 	core->sweeping = true;
+	memset(core->slow_until, 0, sizeof(core->slow_until));	/* the last fault is over */
 	for (n = 0; n < core->node_count; n++) {
 		for (c = 0; c < core->clients_per_node; c++)
 			core_client_start(core, n, c, core->workload.pages * core->workload.words);

@@ -126,6 +126,7 @@ enum core_event {
 	EVENT_PEER_DOWN, EVENT_PEER_UP, EVENT_GREET, EVENT_LAPSE, EVENT_SELF_FENCED,
 	EVENT_PEER_FENCED, EVENT_REJOIN, EVENT_REJOIN_CHECK, EVENT_CRASH, EVENT_RETURN,
 	EVENT_HOME_RESET, EVENT_FAULT, EVENT_REGION_REMOVE, EVENT_REGION_ADD, EVENT_RESET,
+	EVENT_BREAK,
 };
 
 struct core {
@@ -153,6 +154,7 @@ struct core {
 	uint32_t resetting;		/* nodes that have not got the new one yet */
 	bool may_be_lost[CORE_GENERATIONS][SIM_PAGES_MAX];
 	uint32_t faults_left;
+	bool break_at_write_back;	/* the session of the next one ends while it travels */
 	bool healing;			/* no faults any more */
 	bool sweeping;
 	void *in_hand;			/* data of the event being handled */

@@ -71,7 +71,10 @@ core_fault(struct core *core)
 	core->result->faults++;
 	switch (fault) {
 	case FAULT_SESSION:
-		if (core->link_up[n][m])
+		/* A write-back may carry the only copy of a page: some sessions end just then. */
+		if (sim_rng_chance(&core->fault_rng, 300))
+			core->break_at_write_back = true;
+		else if (core->link_up[n][m])
 			core_session_break(core, n, m,
 				sim_rng_between(&core->fault_rng, 0, 20 * SIM_MS));
 		break;

@@ -49,10 +49,12 @@ msg_trace(struct core *core, const char *what, uint32_t from, uint32_t to,
 		       msg->requester, msg->flags);
 }
 
+#define TRAVEL_NS_MIN (3 * SIM_US)
+
 static uint64_t
 travel_ns(struct core *core, uint32_t a, uint32_t b)
 {
-	uint64_t ns = sim_rng_between(&core->rng, 3 * SIM_US, 40 * SIM_US);
+	uint64_t ns = sim_rng_between(&core->rng, TRAVEL_NS_MIN, 40 * SIM_US);
 
 	if (sim_rng_chance(&core->rng, 40))
 		ns += sim_rng_between(&core->rng, 0, 2 * SIM_MS);	/* lost once, sent again */
@@ -106,6 +108,11 @@ core_send(struct core *core, uint32_t n, uint32_t w, const struct tp_action *act
 	*copy = m;
 	core->in_flight++;
 	core_event_add(core, travel_ns(core, n, to), EVENT_MESSAGE, to, action->worker, copy);
+	if (core->break_at_write_back && core->faults_left != 0 && action->msg.type == TP_MSG_WB) {
+		core->break_at_write_back = false;
+		core_event_add(core, sim_rng_below(&core->fault_rng, TRAVEL_NS_MIN), EVENT_BREAK,
+			n, to, NULL);
+	}
 }
 
 void
