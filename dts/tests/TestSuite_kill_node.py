@@ -7,7 +7,7 @@ import time
 from cluster_suite import ClusterSuite
 
 NOTICE_NS = 250_000_000
-ATTEMPTS = 3
+ATTEMPTS = 8
 
 
 class TestKillNode(ClusterSuite):
