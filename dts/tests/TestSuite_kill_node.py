@@ -6,62 +6,39 @@ import time
 
 from cluster_suite import ClusterSuite
 
-NOTICE_NS = 250_000_000
-ATTEMPTS = 8
+TOLD = {"unreachable", "node crashed", "partition"}
 
 
 class TestKillNode(ClusterSuite):
     """kill -9 of a node: who waits for it is told, the others go on."""
 
     fresh_cluster = True
-    # As patient as 250 ms allow.
-    settings = {**ClusterSuite.settings, "peer_timeout_ms": 180, "lease_ms": 100,
-                "fence_margin_ms": 20}
 
-    def test_node_killed_is_void_in_time_and_others_go_on(self) -> None:
+    def test_node_killed_is_void_and_others_go_on(self) -> None:
         """Programs on both other nodes and on the dead one.
 
+        How long it takes to be told is a figure (void_lat) and, with a clock that
+        nobody else uses, a check of the simulator; here other work shares the cores.
+
         Steps:
-            Words at home on node 2 are incremented on all nodes, with deadlines of 5 s;
+            Words at home on node 2 are incremented on all nodes, with deadlines of seconds;
             words at home on nodes 1 and 3 are incremented there. Kill node 2, and start
             it again later.
         Verify:
-            Every access that waits for node 2 ends VOID within 250 ms of its begin;
-            programs of nodes 1 and 3 on each other's memory see no VOID, and exact
-            totals. The node can come back; its memory is VOID until the region is reset.
+            Every access that waits for node 2 ends VOID because of the node, none at its
+            deadline; programs of nodes 1 and 3 on each other's memory see no VOID, and
+            exact totals. The node can come back; its memory is VOID until the region is
+            reset.
         """
-        for attempt in range(ATTEMPTS):
-            lost, kept, waiting, going_on = self.programs_start()
-            time.sleep(0.5)
-            self.cluster.processes.pop(2).kill()
-            late = self.notices(waiting)
-            results = [load.stop() for load in going_on]
-            if not late and not self.starved():
-                break
-            # Something else kept the nodes, or the programs, off their cores for so long
-            # that the rest is about that: again, with a new cluster.
-            if attempt < ATTEMPTS - 1:
-                self.tear_down_test_case()
-                self.cluster_start()
-        self.verify(not late, late)
-        self.survivors(kept, results)
-        self.node_returns(lost)
-
-    def notices(self, waiting: list) -> str:
-        """How the programs that waited for the dead node were told; what was late."""
-        late = ""
+        lost, kept, waiting, going_on = self.programs_start()
+        time.sleep(0.5)
+        self.cluster.processes.pop(2).kill()
         for load in waiting:
             result = load.result(20)
             self.verify(result["reasons"], "the dead node's memory still answers")
-            if result["void_longest_ns"] > NOTICE_NS:
-                late = f"VOID {result['reasons']} after {result['void_longest_ns'] / 1e6} ms"
-        return late
-
-    def starved(self) -> bool:
-        """Whether the survivors have taken each other for dead, too."""
-        stats = [self.cluster.telemetry(number) for number in (1, 3)]
-        return any(node["fenced"] or node["peers_down"] > self.variant["workers"]
-                   for node in stats)
+            self.verify(set(result["reasons"]) <= TOLD, f"not told: {result['reasons']}")
+        self.survivors(kept, [load.stop() for load in going_on])
+        self.node_returns(lost)
 
     def survivors(self, kept: str, results: list) -> None:
         """Programs of nodes 1 and 3 on their own memory have noticed nothing."""
