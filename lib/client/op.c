@@ -13,10 +13,6 @@
  * freed, so that the caller's memory is never touched after the end.
  */
 #include <errno.h>
-#include <sched.h>
-#include <time.h>
-
-#include <rte_pause.h>
 
 #include "hit.h"
 #include "op.h"
@@ -24,9 +20,6 @@
 
 #define OP_ALIVE_CHECK_NS 10000000ull	/* between looks at the node's socket */
 #define OP_HEARTBEAT_NS 50000000ull	/* a node that stood still for so long is called dead */
-#define OP_SPINS 16			/* polls before the core is given away */
-#define OP_YIELD_NS 500000ull		/* waiting before sleeps begin */
-#define OP_SLEEP_NS 50000
 #define OP_RETRY_NS 100000ull		/* between requests that the node has no room for */
 #define OP_AHEAD 16			/* pages that a long access asks for ahead */
 #define OP_AHEAD_LEAVES 16		/* records it leaves to other accesses */
@@ -384,44 +377,4 @@ tp_op_poll(struct tp_thread *thread, struct tp_op *op)
 	if (op->state != CLIENT_OP_DONE)
 		op_check_end(thread, op);
 	return op->state == CLIENT_OP_DONE;
-}
-
-/*
- * Leave the core. If that took longer than a bare system call somebody ran
- * meanwhile: the node, if it is on this core. Then the next wait does not spin.
- */
-static void
-op_yield(struct tp_thread *thread)
-{
-	uint64_t before = rte_rdtsc();
-
-	sched_yield();
-	thread->core_shared = rte_rdtsc() - before > thread->client->switch_tsc;
-}
-
-struct tp_result
-tp_op_wait(struct tp_thread *thread, struct tp_op *op)
-{
-	static const struct timespec step = { .tv_nsec = OP_SLEEP_NS };
-	const struct tp_client_backend *backend = &thread->client->backend;
-	uint64_t yield_until = 0;
-	uint32_t spins = 0;
-
-	while (!tp_op_poll(thread, op)) {
-		if (backend->poll != NULL) {
-			backend->poll(backend->ctx);
-		} else if (spins < OP_SPINS && !thread->core_shared) {
-			spins++;
-			rte_pause();
-		} else if (yield_until == 0) {
-			yield_until = rte_rdtsc() +
-				client_tsc_from_ns(thread->client, OP_YIELD_NS);
-			op_yield(thread);
-		} else if (rte_rdtsc() < yield_until) {
-			op_yield(thread);
-		} else {
-			nanosleep(&step, NULL);
-		}
-	}
-	return op->result;
 }
