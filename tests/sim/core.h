@@ -119,6 +119,7 @@ struct core_node {
 	struct core_word words[SIM_PAGES_MAX];
 	struct core_client clients[SIM_CLIENTS_MAX];
 	bool peer_up[SIM_NODES_MAX];	/* as told to the engines */
+	uint32_t peer_session[SIM_NODES_MAX];	/* of which they were told that */
 };
 
 enum core_event {

@@ -48,6 +48,14 @@ slow_down(struct core *core, uint32_t a, uint32_t b)
 }
 
 static void
+pause_machine(struct core *core, uint32_t n, uint64_t length)
+{
+	/* One stop in the other does not shorten it. */
+	if (core->nodes[n].paused_until < core->now + length)
+		core->nodes[n].paused_until = core->now + length;
+}
+
+static void
 client_kill(struct core *core, uint32_t n, uint32_t c)
 {
 	struct core_client *client = &core->nodes[n].clients[c];
@@ -85,8 +93,7 @@ core_fault(struct core *core)
 		slow_down(core, n, m);
 		break;
 	case FAULT_PAUSE:
-		core->nodes[n].paused_until = core->now +
-			sim_rng_between(&core->fault_rng, SIM_MS, 60 * SIM_MS);
+		pause_machine(core, n, sim_rng_between(&core->fault_rng, SIM_MS, 60 * SIM_MS));
 		break;
 	case FAULT_CRASH:
 		core_crash(core, n);

@@ -101,7 +101,7 @@ core_send(struct core *core, uint32_t n, uint32_t w, const struct tp_action *act
 		core_fail(core, "node %u sends to node %u", n + 1, to + 1);
 	if (!core->nodes[n].peer_up[to] || !core->link_up[n][to] || core->nodes[n].left)
 		return;		/* -EHOSTDOWN */
-	m.session = core->session[n][to];
+	m.session = core->nodes[n].peer_session[to];
 	copy = malloc(sizeof(*copy));
 	if (copy == NULL)
 		abort();
@@ -160,6 +160,56 @@ hand_in(struct core *core, uint32_t n, uint32_t w, const struct core_message *m,
 	core_run(core, n, w);
 }
 
+static void
+tell_workers(struct core *core, uint32_t n, uint32_t peer, uint32_t kind)
+{
+	struct core_node *node = &core->nodes[n];
+	uint16_t id = (uint16_t)(peer + 1);
+	uint32_t w;
+
+	for (w = 0; w < node->worker_count; w++) {
+		struct core_worker *worker = &node->workers[w];
+
+		if (kind == EVENT_PEER_DOWN)
+			tp_coherence_peer_down(worker->engine, id, core->now, &worker->outbox);
+		else if (kind == EVENT_PEER_UP)
+			tp_coherence_peer_up(worker->engine, id,
+				(uint16_t)core->nodes[peer].worker_count, core->now,
+				&worker->outbox);
+		else if (kind == EVENT_PEER_FENCED)
+			tp_coherence_peer_fenced(worker->engine, id, core->now, &worker->outbox);
+		else
+			tp_coherence_home_reset(worker->engine, id, core->now, &worker->outbox);
+		core_run(core, n, w);
+	}
+}
+
+static void
+peer_is_down(struct core *core, uint32_t n, uint32_t peer)
+{
+	if (!core->nodes[n].peer_up[peer])
+		return;
+	core->nodes[n].peer_up[peer] = false;
+	tell_workers(core, n, peer, EVENT_PEER_DOWN);
+}
+
+/*
+ * The present session of a pair works. A node that has not heard of the end of
+ * the one before, for it stood still, say, hears of it now.
+ */
+static void
+peer_is_up(struct core *core, uint32_t n, uint32_t peer)
+{
+	struct core_node *node = &core->nodes[n];
+
+	if (node->peer_up[peer] && node->peer_session[peer] == core->session[n][peer])
+		return;
+	peer_is_down(core, n, peer);
+	node->peer_up[peer] = true;
+	node->peer_session[peer] = core->session[n][peer];
+	tell_workers(core, n, peer, EVENT_PEER_UP);
+}
+
 void
 core_receive(struct core *core, uint32_t n, const struct queue_event *event)
 {
@@ -172,17 +222,8 @@ core_receive(struct core *core, uint32_t n, const struct queue_event *event)
 		core_fail(core, "node %u: message for worker %u", n + 1, w);
 	if (m->session != core->session[m->from][n] || node->left)
 		return;		/* of a past epoch */
-	if (!node->peer_up[m->from]) {
-		/* The session speaks first to say so. */
-		node->peer_up[m->from] = true;
-		for (w = 0; w < node->worker_count; w++) {
-			tp_coherence_peer_up(node->workers[w].engine, (uint16_t)(m->from + 1),
-				(uint16_t)core->nodes[m->from].worker_count, core->now,
-				&node->workers[w].outbox);
-			core_run(core, n, w);
-		}
-		w = (uint32_t)event->a;
-	}
+	/* The session speaks first to say that it is there. */
+	peer_is_up(core, n, m->from);
 	if (m->msg.type < TP_MSG_COUNT && msg_class_is_request[m->msg.type]) {
 		struct core_worker *worker = &node->workers[w];
 
@@ -365,34 +406,8 @@ rejoin(struct core *core, uint32_t n)
 }
 
 static void
-tell_workers(struct core *core, uint32_t n, uint32_t peer, uint32_t kind)
-{
-	struct core_node *node = &core->nodes[n];
-	uint16_t id = (uint16_t)(peer + 1);
-	uint32_t w;
-
-	for (w = 0; w < node->worker_count; w++) {
-		struct core_worker *worker = &node->workers[w];
-
-		if (kind == EVENT_PEER_DOWN)
-			tp_coherence_peer_down(worker->engine, id, core->now, &worker->outbox);
-		else if (kind == EVENT_PEER_UP)
-			tp_coherence_peer_up(worker->engine, id,
-				(uint16_t)core->nodes[peer].worker_count, core->now,
-				&worker->outbox);
-		else if (kind == EVENT_PEER_FENCED)
-			tp_coherence_peer_fenced(worker->engine, id, core->now, &worker->outbox);
-		else
-			tp_coherence_home_reset(worker->engine, id, core->now, &worker->outbox);
-		core_run(core, n, w);
-	}
-}
-
-static void
 peer_fenced(struct core *core, uint32_t n, uint32_t peer)
 {
-	struct core_node *node = &core->nodes[n];
-
 	if (core->nodes[peer].alive)
 		core_lost_mark(core, peer, false);
 	/* Its old incarnation is not listened to from now on. */
@@ -400,10 +415,7 @@ peer_fenced(struct core *core, uint32_t n, uint32_t peer)
 	core->session[peer][n] = core->session[n][peer];
 	core->link_up[n][peer] = false;
 	core->link_up[peer][n] = false;
-	if (node->peer_up[peer]) {
-		node->peer_up[peer] = false;
-		tell_workers(core, n, peer, EVENT_PEER_DOWN);
-	}
+	peer_is_down(core, n, peer);
 	if (core->nodes[peer].alive && core->nodes[peer].peer_up[n])
 		core_event_add(core, sim_rng_below(&core->rng, 100000), EVENT_PEER_DOWN, peer, n,
 			NULL);
@@ -488,16 +500,13 @@ core_member_event(struct core *core, const struct queue_event *event)
 	core_trace(core, "member", event->kind, n, event->a);
 	switch (event->kind) {
 	case EVENT_PEER_DOWN:
-		if (node->alive && node->peer_up[a] && !core->link_up[n][a]) {
-			node->peer_up[a] = false;
-			tell_workers(core, n, a, EVENT_PEER_DOWN);
-		}
+		/* Unless a later session was heard of first. */
+		if (node->alive && node->peer_session[a] != core->session[n][a])
+			peer_is_down(core, n, a);
 		break;
 	case EVENT_PEER_UP:
-		if (is_member(node) && !node->peer_up[a] && core->link_up[n][a]) {
-			node->peer_up[a] = true;
-			tell_workers(core, n, a, EVENT_PEER_UP);
-		}
+		if (is_member(node) && core->link_up[n][a])
+			peer_is_up(core, n, a);
 		break;
 	case EVENT_GREET:
 		greet(core);
