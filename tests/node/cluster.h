@@ -2,7 +2,7 @@
  * Copyright (c) 2026 Telepage developers
  *
  * Whole nodes in one process, in virtual time, over the simulated network of
- * tests/fabric and a file store in a directory of its own. Clients use
+ * lib/sim and a file store in a directory of its own. Clients use
  * lib/client; while one waits, the cluster goes on. Included by tests that link
  * the real libraries.
  */
@@ -15,8 +15,8 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "../fabric/sim_link.h"
 #include "control_priv.h"
+#include "sim_link.h"
 #include "tp_access.h"
 #include "tp_client.h"
 #include "tp_store.h"

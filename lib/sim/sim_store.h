@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 Telepage developers
  *
- * The control-plane store in memory: one store, a handle per node, and a switch
- * that cuts a node off from it.
+ * Inside lib/sim, and for tests: the control-plane store in memory. One store, a
+ * handle per node, and a switch that cuts a node off from it.
  */
 #ifndef SIM_STORE_H
 #define SIM_STORE_H
@@ -13,10 +13,13 @@
 
 struct sim_store;
 
+/* NULL with rte_errno ENOMEM. */
 struct sim_store *sim_store_create(void);
+
+/* All handles are closed. NULL is ignored. */
 void sim_store_destroy(struct sim_store *store);
 
-/* A handle, closed by tp_store_close(). */
+/* A handle, closed by tp_store_close(); NULL with rte_errno ENOMEM. */
 struct tp_store *sim_store_open(struct sim_store *store);
 
 /* While cut, every call of the handle fails with -EHOSTUNREACH. */

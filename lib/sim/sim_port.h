@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 Telepage developers
  *
- * Ports with several queues on the simulated network: the queues have one MAC
- * address, and each frame goes to one of them, as receive-side scaling does.
+ * Inside lib/sim, and for tests: ports with several queues on the simulated
+ * network. The queues have one MAC address, and each frame goes to one of them,
+ * as receive-side scaling does.
  */
 #ifndef SIM_PORT_H
 #define SIM_PORT_H

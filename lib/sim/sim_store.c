@@ -7,8 +7,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_errno.h>
+
 #include "sim_store.h"
 #include "store_priv.h"
+
+#define PARTS_MAX 16
 
 struct entry {
 	char key[TP_STORE_KEY_MAX + 1];
@@ -24,7 +28,7 @@ struct sim_store {
 	struct {
 		char part[32];
 		uint64_t changes;
-	} parts[16];
+	} parts[PARTS_MAX];
 	uint32_t part_count;
 };
 
@@ -57,7 +61,7 @@ is_at(const struct sim_store *s, size_t i, const char *key)
 	return i < s->count && strcmp(s->entries[i].key, key) == 0;
 }
 
-/* The change count of a key's first part. */
+/* The change count of a key's first part; NULL: there are too many parts. */
 static uint64_t *
 changes_of(struct sim_store *s, const char *key)
 {
@@ -65,14 +69,14 @@ changes_of(struct sim_store *s, const char *key)
 	uint32_t i;
 
 	if (length >= sizeof(s->parts[0].part))
-		abort();
+		return NULL;
 	for (i = 0; i < s->part_count; i++) {
 		if (strlen(s->parts[i].part) == length &&
 		    memcmp(s->parts[i].part, key, length) == 0)
 			return &s->parts[i].changes;
 	}
-	if (i == 16)
-		abort();
+	if (i == PARTS_MAX)
+		return NULL;
 	memcpy(s->parts[i].part, key, length);
 	s->parts[i].changes = 1;
 	s->part_count++;
@@ -101,41 +105,52 @@ mem_get(struct tp_store *store, const char *key, void *value, size_t capacity, s
 	return 0;
 }
 
+/* Make an empty entry at i. */
+static int
+insert(struct sim_store *s, size_t i, const char *key)
+{
+	struct entry *entries = realloc(s->entries, (s->count + 1) * sizeof(*entries));
+
+	if (entries == NULL)
+		return -ENOMEM;
+	s->entries = entries;
+	memmove(&entries[i + 1], &entries[i], (s->count - i) * sizeof(*entries));
+	s->count++;
+	memset(&entries[i], 0, sizeof(entries[i]));
+	strcpy(entries[i].key, key);
+	return 0;
+}
+
 static int
 mem_cas(struct tp_store *store, const char *key, uint64_t expected, const void *value,
 	size_t bytes, uint64_t *version_new)
 {
 	struct sim_store *s = handle_of(store)->shared;
+	uint64_t *changes = changes_of(s, key);
 	size_t i = find(s, key);
 	bool there = is_at(s, i, key);
 	void *copy;
 
 	if (handle_of(store)->cut)
 		return -EHOSTUNREACH;
+	if (changes == NULL)
+		return -ENOSPC;
 	if (expected != (there ? s->entries[i].version : 0))
 		return -EAGAIN;
 	copy = malloc(bytes + 1);
-	if (copy == NULL)
-		abort();
+	if (copy == NULL || (!there && insert(s, i, key) < 0)) {
+		free(copy);
+		return -ENOMEM;
+	}
 	if (bytes > 0)
 		memcpy(copy, value, bytes);
-	if (!there) {
-		s->entries = realloc(s->entries, (s->count + 1) * sizeof(*s->entries));
-		if (s->entries == NULL)
-			abort();
-		memmove(&s->entries[i + 1], &s->entries[i],
-			(s->count - i) * sizeof(*s->entries));
-		s->count++;
-		memset(&s->entries[i], 0, sizeof(s->entries[i]));
-		strcpy(s->entries[i].key, key);
-	}
 	free(s->entries[i].value);
 	s->entries[i].value = copy;
 	s->entries[i].bytes = bytes;
 	s->entries[i].version = ++s->version;
 	if (version_new != NULL)
 		*version_new = s->version;
-	++*changes_of(s, key);
+	++*changes;
 	return 0;
 }
 
@@ -174,16 +189,25 @@ mem_list(struct tp_store *store, const char *prefix, char ***keys, size_t *count
 		if (strncmp(s->entries[i].key, prefix, strlen(prefix)) != 0)
 			continue;
 		(*keys)[*count] = strdup(s->entries[i].key);
-		if ((*keys)[(*count)++] == NULL)
-			abort();
+		if ((*keys)[*count] == NULL)
+			goto free_keys;
+		++*count;
 	}
 	return 0;
+
+free_keys:
+	while (*count > 0)
+		free((*keys)[--*count]);
+	free(*keys);
+	return -ENOMEM;
 }
 
 static uint64_t
 mem_revision(struct tp_store *store, const char *part)
 {
-	return *changes_of(handle_of(store)->shared, part);
+	const uint64_t *changes = changes_of(handle_of(store)->shared, part);
+
+	return changes == NULL ? 0 : *changes;
 }
 
 static void
@@ -208,7 +232,7 @@ sim_store_create(void)
 	struct sim_store *s = calloc(1, sizeof(*s));
 
 	if (s == NULL)
-		abort();
+		rte_errno = ENOMEM;
 	return s;
 }
 
@@ -217,6 +241,8 @@ sim_store_destroy(struct sim_store *s)
 {
 	size_t i;
 
+	if (s == NULL)
+		return;
 	for (i = 0; i < s->count; i++)
 		free(s->entries[i].value);
 	free(s->entries);
@@ -228,8 +254,10 @@ sim_store_open(struct sim_store *s)
 {
 	struct handle *h = calloc(1, sizeof(*h));
 
-	if (h == NULL)
-		abort();
+	if (h == NULL) {
+		rte_errno = ENOMEM;
+		return NULL;
+	}
 	h->store.ops = &mem_ops;
 	h->shared = s;
 	return &h->store;

@@ -5,11 +5,14 @@
  * into that port's heap, ordered by arrival time and then by order of sending,
  * so equal seeds give equal runs.
  */
-#include "sim_link.h"
-
-#include <assert.h>
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <rte_debug.h>
+#include <rte_errno.h>
+
+#include "sim_link.h"
 
 struct sim_buffer {
 	struct sim_port *owner;
@@ -34,6 +37,7 @@ struct sim_port {
 	uint32_t arrival_count;
 	uint32_t arrival_capacity;
 	bool unplugged;
+	struct sim_queue queue;
 	uint32_t hold_count;
 	struct {
 		struct sim_buffer *buffer;
@@ -75,12 +79,14 @@ sim_chance(struct sim_net *net, uint32_t ppm)
 	return ppm != 0 && sim_net_random(net) % 1000000 < ppm;
 }
 
+/* NULL: out of memory. */
 static struct sim_buffer *
 sim_buffer_get(struct sim_port *port, uint32_t capacity)
 {
 	struct sim_buffer *buffer = malloc(sizeof(*buffer) + capacity);
 
-	assert(buffer != NULL);
+	if (buffer == NULL)
+		return NULL;
 	buffer->owner = port;
 	buffer->references = 1;
 	buffer->length = 0;
@@ -101,7 +107,7 @@ sim_buffer_put(struct sim_buffer *buffer)
 {
 	struct sim_port *port = buffer->owner;
 
-	assert(buffer->references > 0);
+	RTE_ASSERT(buffer->references > 0);
 	if (--buffer->references > 0)
 		return;
 	port->buffers--;
@@ -117,17 +123,25 @@ sim_before(const struct sim_arrival *a, const struct sim_arrival *b)
 	return a->when != b->when ? a->when < b->when : a->order < b->order;
 }
 
+/* Takes the buffer; a frame that there is no memory for is lost. */
 static void
 sim_arrival_push(struct sim_port *port, struct sim_arrival arrival)
 {
-	uint32_t i = port->arrival_count++;
+	uint32_t i = port->arrival_count;
 
 	if (i == port->arrival_capacity) {
-		port->arrival_capacity = i == 0 ? 64 : 2 * i;
-		port->arrivals = realloc(port->arrivals,
-			port->arrival_capacity * sizeof(*port->arrivals));
-		assert(port->arrivals != NULL);
+		uint32_t capacity = i == 0 ? 64 : 2 * i;
+		struct sim_arrival *arrivals = realloc(port->arrivals,
+			capacity * sizeof(*arrivals));
+
+		if (arrivals == NULL) {
+			sim_buffer_put(arrival.buffer);
+			return;
+		}
+		port->arrivals = arrivals;
+		port->arrival_capacity = capacity;
 	}
+	port->arrival_count++;
 	while (i > 0 && sim_before(&arrival, &port->arrivals[(i - 1) / 2])) {
 		port->arrivals[i] = port->arrivals[(i - 1) / 2];
 		i = (i - 1) / 2;
@@ -181,6 +195,8 @@ sim_deliver(struct sim_net *net, struct sim_port *to, const struct sim_buffer *f
 	if (net->faults.jitter_ns != 0)
 		when += sim_net_random(net) % (net->faults.jitter_ns + 1);
 	copy = sim_buffer_get(to, from->length);
+	if (copy == NULL)
+		return;
 	copy->length = from->length;
 	memcpy(copy->bytes, from->bytes, from->length);
 	if (sim_chance(net, net->faults.corrupt_ppm))
@@ -255,7 +271,7 @@ static void
 sim_hold_trim(struct sim_port *port, uint32_t keep)
 {
 	while (port->hold_count > keep) {
-		assert(sim_sum(port->hold[0].buffer) == port->hold[0].sum);
+		RTE_ASSERT(sim_sum(port->hold[0].buffer) == port->hold[0].sum);
 		sim_buffer_put(port->hold[0].buffer);
 		port->hold_count--;
 		memmove(&port->hold[0], &port->hold[1],
@@ -291,7 +307,7 @@ sim_tx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t n)
 
 		if (sim_chance(port->net, port->net->faults.tx_refuse_ppm))
 			break;
-		assert(frames[i].length <= link->max_frame);
+		RTE_ASSERT(frames[i].length <= link->max_frame);
 		buffer->length = frames[i].length;
 		sim_transmit(port, buffer);
 		sim_tx_done(port, buffer);
@@ -310,6 +326,11 @@ sim_tx_alloc(struct tp_link *link, struct tp_frame *frames, uint32_t n)
 	for (i = 0; i < n; i++) {
 		struct sim_buffer *buffer = sim_buffer_get(port, link->max_frame);
 
+		if (buffer == NULL) {
+			while (i-- > 0)
+				sim_buffer_put(frames[i].handle);
+			return 0;
+		}
 		frames[i] = (struct tp_frame){
 			.data = buffer->bytes,
 			.handle = buffer,
@@ -375,7 +396,10 @@ sim_net_create(uint64_t seed, const struct sim_faults *faults)
 	struct sim_net *net = calloc(1, sizeof(*net));
 	int i;
 
-	assert(net != NULL);
+	if (net == NULL) {
+		rte_errno = ENOMEM;
+		return NULL;
+	}
 	net->random[0] = seed * UINT64_C(0x9e3779b97f4a7c15) + 1;
 	net->random[1] = seed ^ UINT64_C(0xd1b54a32d192ed03);
 	for (i = 0; i < 8; i++)
@@ -390,6 +414,8 @@ sim_net_destroy(struct sim_net *net)
 {
 	uint32_t i;
 
+	if (net == NULL)
+		return;
 	for (i = 0; i < net->port_count; i++) {
 		if (net->ports[i] != NULL)
 			sim_link_unplug(&net->ports[i]->link);
@@ -420,9 +446,17 @@ sim_link_next_arrival(const struct tp_link *link)
 struct tp_link *
 sim_net_link(struct sim_net *net, uint16_t mtu, uint32_t buffers)
 {
-	struct sim_port *port = calloc(1, sizeof(*port));
+	struct sim_port *port;
 
-	assert(port != NULL && net->port_count < SIM_PORTS_MAX);
+	if (net->port_count == SIM_PORTS_MAX) {
+		rte_errno = ENOSPC;
+		return NULL;
+	}
+	port = calloc(1, sizeof(*port));
+	if (port == NULL) {
+		rte_errno = ENOMEM;
+		return NULL;
+	}
 	port->net = net;
 	port->index = net->port_count++;
 	port->buffers_max = buffers;
@@ -439,6 +473,12 @@ uint32_t
 sim_link_port(const struct tp_link *link)
 {
 	return ((const struct sim_port *)link)->index;
+}
+
+struct sim_queue *
+sim_link_queue(struct tp_link *link)
+{
+	return &sim_port_of(link)->queue;
 }
 
 void
@@ -459,6 +499,8 @@ sim_link_inject(struct tp_link *link, const void *frame, uint32_t length)
 	struct sim_port *port = sim_port_of(link);
 	struct sim_buffer *buffer = sim_buffer_get(port, length);
 
+	if (buffer == NULL)
+		return;
 	buffer->length = length;
 	memcpy(buffer->bytes, frame, length);
 	sim_arrival_push(port, (struct sim_arrival){ port->net->now, port->net->order++, buffer });

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 Telepage developers
  *
- * The simulated network: one Ethernet segment in memory, in virtual time, that
- * loses, duplicates, delays, reorders (by default) and corrupts frames and cuts
- * directions between ports, all from one seed.
+ * Inside lib/sim, and for tests: the simulated network. One Ethernet segment in
+ * memory, in virtual time, that loses, duplicates, delays, reorders (by default)
+ * and corrupts frames and cuts directions between ports, all from one seed. One
+ * thread uses a network and all its links.
  */
 #ifndef SIM_LINK_H
 #define SIM_LINK_H
@@ -31,7 +32,10 @@ struct sim_net;
 
 typedef void sim_tap(void *ctx, uint32_t from_port, const uint8_t *frame, uint32_t length);
 
+/** NULL with rte_errno ENOMEM. faults: copied; NULL for none. */
 struct sim_net *sim_net_create(uint64_t seed, const struct sim_faults *faults);
+
+/** Unplugs what is left. NULL is ignored. */
 void sim_net_destroy(struct sim_net *net);
 
 typedef bool sim_drop(void *ctx, uint32_t from_port, const uint8_t *frame, uint32_t length);
@@ -44,11 +48,26 @@ void sim_net_set_now(struct sim_net *net, uint64_t now);
 /** When the next frame arrives at a port, UINT64_MAX if none is on the way. */
 uint64_t sim_link_next_arrival(const struct tp_link *link);
 
-/** A new port. MAC is 02:00:00:00:00:<index + 1>. buffers: frames it may have, 0 no bound. */
+/**
+ * A new port. MAC is 02:00:00:00:00:<index + 1>. buffers: frames it may have, 0 no
+ * bound. NULL with rte_errno ENOMEM or ENOSPC: SIM_PORTS_MAX were made.
+ */
 struct tp_link *sim_net_link(struct sim_net *net, uint16_t mtu, uint32_t buffers);
 
 /** Change the bound on a port's buffers; 0: none. */
 void sim_link_bound(struct tp_link *link, uint32_t buffers);
+
+/* What sim_port.c keeps of a link that is one queue of a port. */
+struct sim_queue {
+	const struct tp_link_ops *base;
+	struct tp_link_ops ops;
+	uint32_t index;
+	uint32_t count;
+	uint16_t base_port;
+	bool scatter;
+};
+
+struct sim_queue *sim_link_queue(struct tp_link *link);
 
 /** Index of a link's port. */
 uint32_t sim_link_port(const struct tp_link *link);
