@@ -110,6 +110,7 @@ node_event(struct cluster *cluster, const struct queue_event *event)
 		uint32_t c;
 
 		cluster_trace(cluster, "stopped", n, 0, 0);
+		cluster->crashed_at = cluster->now;
 		for (c = 0; c < cluster->clients_per_node; c++)
 			cluster_client_die(cluster, n, c, true);
 		cluster_node_free(cluster, n);
@@ -246,6 +247,8 @@ set_up(struct cluster *cluster)
 	cluster->node_count = o->nodes != 0 ? o->nodes :
 		3 + sim_rng_below(&rng, SIM_NODES_MAX - 2);
 	cluster->clients_per_node = 2 + sim_rng_below(&rng, SIM_CLIENTS_MAX - 1);
+	/* One seed in four is about deaths alone: nothing else puts off their notice. */
+	cluster->only_crashes = o->seed % 4 == 3;
 	workload_init(&cluster->workload, sim_rng_next(&rng),
 		1 + sim_rng_below(&rng, SIM_PAGES_MAX), 1 + sim_rng_below(&rng, SIM_WORDS));
 	cluster->home_slots = 2 * SIM_PAGES_MAX;

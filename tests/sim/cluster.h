@@ -34,6 +34,7 @@
 #define CLUSTER_FORWARD_CREDITS 64
 #define CLUSTER_LEASE (60 * SIM_MS)
 #define CLUSTER_GUARD_LEASE (10 * SIM_MS)
+#define CLUSTER_NOTICE (250 * SIM_MS)	/* of a death, to whoever waits for the dead */
 
 enum client_state {
 	CLIENT_OFF,		/* not running */
@@ -56,6 +57,7 @@ struct cluster_client {
 	struct tp_pin pin;
 	uint64_t buffer;
 	uint64_t timeout_ns;
+	uint64_t begun_at;
 	uint64_t deadline;		/* virtual time by which the operation must be over */
 	uint64_t wake_at;
 	uint32_t ops_left;
@@ -73,6 +75,7 @@ struct cluster_node {
 	int peer_state[CLUSTER_WORKERS_MAX][SIM_NODES_MAX];	/* as last traced */
 	uint64_t wake_at;		/* earliest poll in the queue */
 	uint64_t paused_until;
+	uint64_t apart_at;		/* last time it was seen to be no member */
 	int64_t clock_offset;
 	int32_t clock_drift_ppm;
 	_Atomic uint64_t tsc;		/* what its clients read; 1 tick a ns */
@@ -100,6 +103,10 @@ struct cluster {
 	uint32_t region_id;
 	uint64_t region_address;
 	bool may_be_lost;		/* a node lost copies: crash or fence */
+	bool only_crashes;		/* no fault but these hinders anybody */
+	uint64_t crash_next;
+	uint64_t crashed_at;		/* the last one; orderly ends, too */
+	uint64_t disturbed_until;	/* other faults than crashes */
 	uint32_t faults_left;
 	bool sweeping;
 	bool started;			/* the region is there */

@@ -8,6 +8,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <rte_common.h>
+
 #include "cluster.h"
 #ifdef TP_MUTANTS
 #include "mutants.h"
@@ -137,6 +139,28 @@ end(struct cluster *cluster, uint32_t n, uint32_t c, struct tp_result result, bo
 	rest(cluster, n, c, think_ns(cluster, n, c));
 }
 
+/*
+ * Whoever waits for a node that died is told in time: counted from the death, or
+ * from the begin of the access if that was later. Faults of another kind may hide
+ * the death, or keep a node from acting on it, so all of them put it off; so does
+ * that the asking node itself is no member, or its client does not run.
+ */
+static void
+check_notice(struct cluster *cluster, uint32_t n, const struct cluster_client *client)
+{
+	uint64_t since = RTE_MAX(client->begun_at, cluster->crashed_at);
+	uint64_t excused = RTE_MAX(cluster->disturbed_until,
+		RTE_MAX(cluster->nodes[n].apart_at, client->paused_until));
+
+	if (cluster->now > RTE_MAX(since, excused) + CLUSTER_NOTICE)
+		cluster_fail(cluster, "node %u: an access to page %u has waited %u ms, a death is "
+			     "%u ms old", n + 1, client->op.page,
+			     (unsigned int)((cluster->now - client->begun_at) / SIM_MS),
+			     (unsigned int)((cluster->now - cluster->crashed_at) / SIM_MS));
+	if (since >= excused && cluster->now - since > cluster->result->notice_ns)
+		cluster->result->notice_ns = cluster->now - since;
+}
+
 /* The access is over; a pin is held on for a while. */
 static void
 access_done(struct cluster *cluster, uint32_t n, uint32_t c)
@@ -145,6 +169,7 @@ access_done(struct cluster *cluster, uint32_t n, uint32_t c)
 	struct tp_result result = client->access.result;
 	bool ok = tp_result_is_ok(result);
 
+	check_notice(cluster, n, client);
 	if (ok && client->op.pinned) {
 		client->state = CLIENT_PINNED;
 		rest(cluster, n, c, sim_rng_between(&cluster->rng, 0,
@@ -216,6 +241,9 @@ begin(struct cluster *cluster, uint32_t n, uint32_t c)
 		return;
 	}
 	client->ops_left--;
+	/* Long enough to see whether the notice comes first. */
+	if (cluster->only_crashes)
+		timeout = CLUSTER_NOTICE + timeout / 2;
 	if (cluster->sweeping) {
 		timeout = 1000 * SIM_MS;
 		workload_begin_read(&cluster->workload, index, client->generation,
@@ -224,6 +252,7 @@ begin(struct cluster *cluster, uint32_t n, uint32_t c)
 		workload_begin(&cluster->workload, index, client->generation, &client->op);
 	}
 	tp_thread_timeout_set(client->thread, timeout);
+	client->begun_at = cluster->now;
 	client->deadline = cluster_global_time(cluster, n, cluster_local_now(cluster, n) + timeout);
 	memset(&client->access, 0, sizeof(client->access));
 	client->state = CLIENT_BUSY;

@@ -6,6 +6,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <rte_common.h>
+
 #include "cluster.h"
 
 enum fault { FAULT_LOSS, FAULT_DUPLICATE, FAULT_CORRUPT, FAULT_DELAY, FAULT_CUT_ONE,
@@ -30,6 +32,42 @@ choose(struct sim_rng *rng)
 	while (dice >= fault_mix[f])
 		dice -= fault_mix[f++];
 	return (enum fault)f;
+}
+
+/*
+ * Where only crashes hinder anybody they are as far apart as a notice takes; what
+ * else happens meanwhile excuses nobody.
+ */
+static enum fault
+choose_crash(struct cluster *cluster)
+{
+	static const enum fault others[] = { FAULT_DUPLICATE, FAULT_PAUSE_CLIENT,
+		FAULT_KILL_CLIENT, FAULT_RESET };
+
+	if (cluster->now < cluster->crash_next)
+		return others[sim_rng_below(&cluster->fault_rng, 4)];
+	cluster->crash_next = cluster->now + CLUSTER_NOTICE +
+		sim_rng_between(&cluster->fault_rng, 10 * SIM_MS, 60 * SIM_MS);
+	return FAULT_CRASH;
+}
+
+/* Until when a fault may keep nodes from each other, or from what they have to do. */
+static uint64_t
+disturbs_until(const struct cluster *cluster, enum fault fault, uint64_t length)
+{
+	switch (fault) {
+	case FAULT_DUPLICATE:
+	case FAULT_PAUSE_CLIENT:
+	case FAULT_KILL_CLIENT:
+	case FAULT_CRASH:
+	case FAULT_STOP:
+	case FAULT_RESET:
+		return 0;
+	case FAULT_PAUSE_NODE:
+		return cluster->now + 2 * length;
+	default:
+		return cluster->now + length;
+	}
 }
 
 /* Mostly shorter than the timeouts, sometimes longer than all of them. */
@@ -177,11 +215,13 @@ cluster_fault(struct cluster *cluster)
 	struct sim_rng *rng = &cluster->fault_rng;
 	uint32_t n = sim_rng_below(rng, cluster->node_count);
 	uint32_t m = (n + 1 + sim_rng_below(rng, cluster->node_count - 1)) % cluster->node_count;
-	enum fault fault = choose(rng);
+	enum fault fault = cluster->only_crashes ? choose_crash(cluster) : choose(rng);
 	uint64_t length = length_ns(cluster);
+	uint64_t disturbed = disturbs_until(cluster, fault, length);
 
 	cluster_trace(cluster, "fault", fault, n << 8 | m, length);
 	cluster->result->faults++;
+	cluster->disturbed_until = RTE_MAX(cluster->disturbed_until, disturbed);
 	switch (fault) {
 	case FAULT_LOSS:
 	case FAULT_DUPLICATE:

@@ -82,6 +82,10 @@ cluster_node_boot(struct cluster *cluster, uint32_t n)
 	for (w = 0; w < node->worker_count; w++)
 		config.links[w][0] = (struct tp_endpoint_link){ .link = node->links[w],
 			.ip = 0x0a000001 + n };
+#ifdef TP_MUTANTS
+	if (sim_mutant == SIM_MUTANT_late_notice)
+		config.peer_timeout_ns = 200 * SIM_MS;
+#endif
 	cluster_clock_set(cluster, n);
 	node->control = tp_control_create(&config, node->tsc);
 	if (node->control == NULL && rte_errno == EHOSTUNREACH) {
@@ -123,6 +127,7 @@ cluster_node_crash(struct cluster *cluster, uint32_t n)
 	cluster_trace(cluster, "crash", n, 0, 0);
 	cluster->result->crashes++;
 	cluster->may_be_lost = true;
+	cluster->crashed_at = cluster->now;
 	for (c = 0; c < cluster->clients_per_node; c++)
 		cluster_client_die(cluster, n, c, true);
 	cluster_node_free(cluster, n);
@@ -247,6 +252,8 @@ cluster_node_poll(struct cluster *cluster, uint32_t n)
 #ifdef TP_MUTANTS
 	guards_swap(cluster, n, keys, false);
 #endif
+	if (tp_control_state_get(node->control) != TP_CONTROL_MEMBER)
+		node->apart_at = cluster->now;
 	wake_receivers(cluster);
 	if (work != 0) {
 		cluster_check_words(cluster, n);

@@ -20,6 +20,14 @@ void __real_tp_coherence_message(struct tp_coherence *coherence, uint16_t from_n
 void __wrap_tp_coherence_message(struct tp_coherence *coherence, uint16_t from_node,
 	uint16_t from_worker, const struct tp_coherence_msg *msg, uint32_t payload_bytes,
 	uint64_t token, uint64_t now, struct tp_outbox *outbox);
+void __real_tp_coherence_request(struct tp_coherence *coherence, uint32_t region_id,
+	uint32_t page_index, uint64_t generation, enum tp_coherence_want want,
+	const struct tp_coherence_atomic *atomic, const struct tp_coherence_client *client,
+	uint64_t now, struct tp_outbox *outbox);
+void __wrap_tp_coherence_request(struct tp_coherence *coherence, uint32_t region_id,
+	uint32_t page_index, uint64_t generation, enum tp_coherence_want want,
+	const struct tp_coherence_atomic *atomic, const struct tp_coherence_client *client,
+	uint64_t now, struct tp_outbox *outbox);
 struct tp_coherence *__real_tp_coherence_create(const struct tp_coherence_config *config);
 struct tp_coherence *__wrap_tp_coherence_create(const struct tp_coherence_config *config);
 
@@ -52,6 +60,20 @@ __wrap_tp_coherence_message(struct tp_coherence *coherence, uint16_t from_node,
 	if (tenth)
 		__real_tp_coherence_message(coherence, from_node, from_worker, msg, payload_bytes,
 			token, now, outbox);
+}
+
+void
+__wrap_tp_coherence_request(struct tp_coherence *coherence, uint32_t region_id,
+	uint32_t page_index, uint64_t generation, enum tp_coherence_want want,
+	const struct tp_coherence_atomic *atomic, const struct tp_coherence_client *client,
+	uint64_t now, struct tp_outbox *outbox)
+{
+	struct tp_coherence_client late = *client;
+
+	if (sim_mutant == SIM_MUTANT_late_deadline)
+		late.deadline += 100000;
+	__real_tp_coherence_request(coherence, region_id, page_index, generation, want, atomic,
+		&late, now, outbox);
 }
 
 struct tp_coherence *

@@ -10,17 +10,19 @@
 
 #include "tp_coherence_mutants.h"
 
-/*     name                what is broken */
+/*     name                harness  what is broken */
 #define SIM_MUTANT_LIST(MUTANT)							\
-	MUTANT(credit_leak,        "a finished request's credit is not always given back")	\
-	MUTANT(duplicate_delivery, "a session delivers some messages twice")	\
-	MUTANT(lost_message,       "a session loses a message now and then")	\
-	MUTANT(ignored_lease,      "clients serve hits past their node's lease") \
-	MUTANT(skipped_guard_wait, "the node does not see the clients' guards")
+	MUTANT(credit_leak,        cluster, "a finished request's credit is not always given back") \
+	MUTANT(duplicate_delivery, cluster, "a session delivers some messages twice")	\
+	MUTANT(lost_message,       cluster, "a session loses a message now and then")	\
+	MUTANT(ignored_lease,      cluster, "clients serve hits past their node's lease") \
+	MUTANT(skipped_guard_wait, cluster, "the node does not see the clients' guards") \
+	MUTANT(late_notice,        cluster, "nodes take 200 ms to find that one is silent") \
+	MUTANT(late_deadline,      core,    "the engine answers after the deadline")
 
 enum sim_mutant {
 	SIM_MUTANT_none = TP_COHERENCE_MUTANT_COUNT - 1,
-#define SIM_MUTANT_AS_ENUM(name, help) SIM_MUTANT_##name,
+#define SIM_MUTANT_AS_ENUM(name, harness, help) SIM_MUTANT_##name,
 	SIM_MUTANT_LIST(SIM_MUTANT_AS_ENUM)
 #undef SIM_MUTANT_AS_ENUM
 	SIM_MUTANT_COUNT

@@ -153,7 +153,7 @@ static uint64_t
 run_seeds(struct run_options *o, uint64_t stop_after)
 {
 	uint64_t seed, failed = 0, done = 0, ops = 0, unknown = 0, voids = 0, faults = 0,
-		crashes = 0, fences = 0, lost = 0;
+		crashes = 0, fences = 0, lost = 0, notice_ns = 0;
 
 	for (seed = o->first; seed <= o->last && failed < stop_after; seed++) {
 		struct sim_result r;
@@ -168,6 +168,8 @@ run_seeds(struct run_options *o, uint64_t stop_after)
 		crashes += r.crashes;
 		fences += r.fences;
 		lost += r.pages_lost;
+		if (r.notice_ns > notice_ns)
+			notice_ns = r.notice_ns;
 		if (o->hashes)
 			printf("seed %" PRIu64 " hash %016" PRIx64 "\n", seed, r.trace_hash);
 		if (!r.failed)
@@ -180,19 +182,23 @@ run_seeds(struct run_options *o, uint64_t stop_after)
 	}
 	printf("%s: %" PRIu64 " seeds, %" PRIu64 " failed; %" PRIu64 " operations done, %"
 		       PRIu64 " unknown, %" PRIu64 " void; %" PRIu64 " faults, %" PRIu64
-		       " crashes, %" PRIu64 " fences, %" PRIu64 " pages lost\n", o->harness_name,
+		       " crashes, %" PRIu64 " fences, %" PRIu64 " pages lost", o->harness_name,
 		       done, failed, ops, unknown, voids, faults, crashes, fences, lost);
+	if (notice_ns != 0)
+		printf("; waits for the dead up to %.1f ms", (double)notice_ns / 1e6);
+	printf("\n");
 	return failed;
 }
 
 #ifdef TP_MUTANTS
 static const struct {
 	const char *name;
+	const char *harness;
 	const char *help;
 } mutants[SIM_MUTANT_COUNT] = {
-#define AS_PROTOCOL(name, help) [MUTANT_##name] = { #name, help },
+#define AS_PROTOCOL(name, help) [MUTANT_##name] = { #name, "core", help },
 	TP_COHERENCE_MUTANT_LIST(AS_PROTOCOL)
-#define AS_SIM(name, help) [SIM_MUTANT_##name] = { #name, help },
+#define AS_SIM(name, harness, help) [SIM_MUTANT_##name] = { #name, #harness, help },
 	SIM_MUTANT_LIST(AS_SIM)
 };
 
@@ -236,7 +242,7 @@ run_mutants(struct run_options *o)
 		if (o->mutant != NULL && strcmp(o->mutant, mutants[mutant].name) != 0)
 			continue;
 		if (o->mutant == NULL)
-			set_harness(o, mutant < TP_COHERENCE_MUTANT_COUNT ? "core" : "cluster");
+			set_harness(o, mutants[mutant].harness);
 		survivors += mutant_seeds(o, mutant) == 0;
 		done++;
 	}

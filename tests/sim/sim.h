@@ -44,6 +44,7 @@ struct sim_result {
 	uint32_t fences;
 	uint32_t resets;
 	uint32_t pages_lost;
+	uint64_t notice_ns;		/* longest access after a death that nothing else hid */
 };
 
 void sim_core_run(const struct sim_options *options, struct sim_result *result);
