@@ -230,7 +230,8 @@ coherence_pending_fill(struct coherence_event *ev, uint16_t but)
 void
 coherence_fence_ask(struct tp_coherence *c, uint16_t node)
 {
-	if (c->peers[node].fence_asked)
+	/* One whose epoch is over needs no other end; its next one has not begun. */
+	if (c->peers[node].fence_asked || c->peers[node].fenced)
 		return;
 	c->peers[node].fence_asked = true;
 	coherence_action(c, TP_ACTION_FENCE)->node = node;
