@@ -210,6 +210,7 @@ test_lost_page_write_back_after_all_is_not_taken(void **state)
 	struct net *net = lost_but_for_a_reader(&op);
 
 	assert_int_equal(answer_to(net, 2, TP_MSG_WB, 0), TP_MSG_WB_ACK);
+	assert_int_equal(answer_to(net, 2, TP_MSG_WB, TP_MSG_F_NO_DATA), TP_MSG_WB_ACK);
 	assert_string_equal(net_home_state(net, 0), "L_INV");
 	back(net);
 }
