@@ -32,7 +32,7 @@ main(int argc, char **argv)
 	}
 	config.file_prefix = argv[1];
 	count = strtoull(argv[3], NULL, 0);
-	ret = tp_client_attach(&config, &client);
+	ret = tp_attach(&config, &client);
 	if (ret == 0)
 		ret = tp_thread_register(client, &thread);
 	if (ret == 0)

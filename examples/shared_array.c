@@ -116,28 +116,13 @@ array_run(struct tp_client *client, const char *name, const char *verb)
 	return 0;
 }
 
-static const char *
-array_prefix(int argc, char **argv)
-{
-	int i;
-
-	for (i = 1; i < argc; i++) {
-		if (strncmp(argv[i], "--file-prefix=", 14) == 0)
-			return argv[i] + 14;
-		if (strcmp(argv[i], "--file-prefix") == 0 && i + 1 < argc)
-			return argv[i + 1];
-	}
-	return NULL;
-}
-
 int
 main(int argc, char **argv)
 {
-	struct tp_client_config config = { .thread_count = 1 };
+	const struct tp_client_config config = { .thread_count = 1 };
 	struct tp_client *client;
 	int used, ret;
 
-	config.file_prefix = array_prefix(argc, argv);
 	/* In place of rte_eal_init(): one secondary at a time, behind the gate. */
 	used = tp_eal_attach(argc, argv);
 	if (used < 0) {
@@ -150,7 +135,8 @@ main(int argc, char **argv)
 		fprintf(stderr, "usage: shared_array <EAL arguments> -- REGION fill|sum\n");
 		tp_client_exit(2);
 	}
-	ret = tp_client_attach(&config, &client);
+	/* As the secondary process that it is now. */
+	ret = tp_attach(&config, &client);
 	if (ret < 0) {
 		fprintf(stderr, "shared_array: cannot attach: %s\n", strerror(-ret));
 		tp_client_exit(1);

@@ -185,7 +185,8 @@ cli_attach(struct cli *cli)
 
 	if (cli->eal_arguments != NULL && cli_eal_attach(cli) != CLI_OK)
 		return CLI_FAILED;
-	ret = tp_client_attach(&config, &cli->client);
+	/* As a secondary process if it has become one. */
+	ret = tp_attach(&config, &cli->client);
 	if (ret == -ENOENT || ret == -ECONNREFUSED)
 		return cli_error("no node runs with %s %s", cli->socket ? "socket" : "prefix",
 				 cli->socket ? cli->socket : (cli->prefix ? cli->prefix : "rte"));

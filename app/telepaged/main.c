@@ -5,12 +5,10 @@
  *	telepaged <EAL arguments> -- --config FILE
  * One worker lcore a worker runs it; with fewer lcores the main lcore polls the
  * rest. It says "ready" once it serves, and leaves the cluster in order on
- * SIGTERM or SIGINT. It never calls rte_eal_cleanup(): a secondary process that
- * is still attached, or was killed while it attached, would make that hang.
+ * SIGTERM or SIGINT, within a second whatever happened to EAL's locks: leave.c.
  */
 #include <errno.h>
 #include <getopt.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,17 +17,11 @@
 #include <rte_errno.h>
 #include <rte_lcore.h>
 
+#include "leave.h"
 #include "tp_node.h"
 
 #define STOP_NS UINT64_C(500000000)
-
-static volatile sig_atomic_t main_stop;
-
-static void
-main_signal(int number)
-{
-	main_stop = 1;
-}
+#define END_MS 850		/* from the signal on */
 
 static void
 main_usage(const char *program)
@@ -74,20 +66,19 @@ main_workers_start(struct tp_node *node, uint16_t workers)
 static void
 main_run(struct tp_node *node, const struct tp_node_config *config)
 {
-	while (!main_stop && !tp_node_is_ready(node))
+	while (!leave_wanted && !tp_node_is_ready(node))
 		tp_node_poll(node);
-	if (main_stop)
+	if (leave_wanted)
 		return;
 	printf("telepaged: node %u ready, epoch %u, socket %s\n", config->id,
 		tp_control_epoch(tp_node_control(node)), tp_node_socket_path(node));
 	fflush(stdout);
-	tp_node_run(node, &main_stop);
+	tp_node_run(node, &leave_wanted);
 }
 
 int
 main(int argc, char **argv)
 {
-	struct sigaction action = { .sa_handler = main_signal };
 	struct tp_node_config config;
 	struct tp_node *node;
 	const char *program = argv[0];
@@ -95,27 +86,31 @@ main(int argc, char **argv)
 	char message[256];
 	int ret;
 
+	ret = leave_arm(END_MS);
+	if (ret < 0) {
+		fprintf(stderr, "telepaged: no signal handlers: %s\n", strerror(-ret));
+		return EXIT_FAILURE;
+	}
 	ret = rte_eal_init(argc, argv);
 	if (ret < 0) {
 		fprintf(stderr, "telepaged: EAL does not start: %s\n", rte_strerror(rte_errno));
 		return EXIT_FAILURE;
 	}
+	leave_files_find();
 	path = main_config_path(argc - ret, argv + ret);
 	if (path == NULL) {
 		main_usage(program);
-		return EXIT_FAILURE;
+		leave(EXIT_FAILURE);
 	}
 	if (tp_node_config_load(path, &config, message, sizeof(message)) < 0) {
 		fprintf(stderr, "telepaged: %s\n", message);
-		return EXIT_FAILURE;
+		leave(EXIT_FAILURE);
 	}
-	sigaction(SIGTERM, &action, NULL);
-	sigaction(SIGINT, &action, NULL);
 	node = tp_node_create(&config);
 	if (node == NULL) {
 		fprintf(stderr, "telepaged: the node does not start: %s\n",
 			rte_strerror(rte_errno));
-		return EXIT_FAILURE;
+		leave(EXIT_FAILURE);
 	}
 	ret = main_workers_start(node, config.workers);
 	if (ret < 0)
@@ -124,6 +119,8 @@ main(int argc, char **argv)
 		main_run(node, &config);
 	if (tp_node_stop(node, STOP_NS) < 0)
 		fprintf(stderr, "telepaged: the catalogue could not be left\n");
+	else if (ret == 0)
+		leave_in_order();
 	tp_node_destroy(node);
-	return ret < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+	leave(ret < 0 ? EXIT_FAILURE : EXIT_SUCCESS);
 }

@@ -43,6 +43,7 @@ struct load {
 	uint64_t until_void;	/* end at this many VOIDs, 0: never */
 	uint64_t seed;
 	const char *truth_path;
+	bool secondary;		/* attach as a DPDK secondary process */
 
 	struct tp_client *client;
 	struct tp_thread *thread;

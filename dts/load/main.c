@@ -13,6 +13,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <rte_common.h>
+
 #include "load.h"
 
 static volatile sig_atomic_t main_stop;
@@ -107,7 +109,7 @@ main_usage(FILE *out)
 
 	fprintf(out, "usage: telepage-load MODE --prefix NAME --region NAME [--offset N] [--words N]\n"
 		"  [--stride N] [--count N] [--window N] [--bytes N] [--timeout MS]\n"
-		"  [--until-void N] [--seed N] [--truth FILE]\n\nmodes:\n");
+		"  [--until-void N] [--seed N] [--truth FILE] [--secondary]\n\nmodes:\n");
 	for (i = 0; i < MODES; i++)
 		fprintf(out, "  %-10s %s\n", modes[i].name, modes[i].help);
 }
@@ -128,6 +130,7 @@ main_options(struct load *load, int argc, char **argv)
 		{ "timeout", required_argument, NULL, 1 },
 		{ "until-void", required_argument, NULL, 1 },
 		{ "seed", required_argument, NULL, 1 },
+		{ "secondary", no_argument, NULL, 2 },
 		{ NULL, 0, NULL, 0 },
 	};
 	const char **texts[] = { &load->prefix, &load->region_name, &load->truth_path };
@@ -137,7 +140,9 @@ main_options(struct load *load, int argc, char **argv)
 	int kind, index;
 
 	while ((kind = getopt_long(argc, argv, "", options, &index)) != -1) {
-		if (kind == 0)
+		if (kind == 2)
+			load->secondary = true;
+		else if (kind == 0)
 			*texts[index] = optarg;
 		else if (kind != 1 || !cli_parse_size(optarg, numbers[index]))
 			return false;
@@ -155,20 +160,30 @@ main_options(struct load *load, int argc, char **argv)
 static bool
 main_attach(struct load *load)
 {
+	/* EAL keeps pointers into its arguments. */
+	static char eal[][64] = { "telepage-load", "--file-prefix", "rte", "--no-pci",
+				  "--log-level=lib.eal:warning" };
+	char *eal_argv[] = { eal[0], eal[1], eal[2], eal[3], eal[4], NULL };
 	struct tp_client_config config = {
 		.file_prefix = load->prefix,
 		.thread_count = 1,
 		.timeout_ns = load->timeout_ns,
+		.way = load->secondary ? TP_ATTACH_SECONDARY : TP_ATTACH_AUTO,
+		.eal_argc = (int)RTE_DIM(eal_argv) - 1,
+		.eal_argv = eal_argv,
 	};
 	int ret;
 
-	ret = tp_client_attach(&config, &load->client);
+	if (load->prefix != NULL)
+		snprintf(eal[2], sizeof(eal[2]), "%s", load->prefix);
+	ret = tp_attach(&config, &load->client);
 	if (ret == 0)
 		ret = tp_thread_register(load->client, &load->thread);
 	if (ret == 0)
 		ret = tp_client_region_open(load->client, load->region_name, &load->region);
 	if (ret < 0) {
-		fprintf(stderr, "telepage-load: cannot open %s: %s\n", load->region_name,
+		fprintf(stderr, "telepage-load: cannot %s %s: %s\n",
+			load->thread == NULL ? "attach for" : "open", load->region_name,
 			strerror(-ret));
 		return false;
 	}
@@ -234,7 +249,7 @@ main(int argc, char **argv)
 	sigaction(SIGTERM, &action, NULL);
 	sigaction(SIGINT, &action, NULL);
 	if (!main_attach(&load))
-		return 1;
+		tp_client_exit(1);
 	/* A test waits for this line; the object of the end is the last one. */
 	fprintf(stderr, "running\n");
 	started = cli_now_ns();
@@ -242,5 +257,5 @@ main(int argc, char **argv)
 	main_print(&load, modes[i].name, (double)(cli_now_ns() - started) / 1e9);
 	cli_latency_destroy(load.latency);
 	tp_client_detach(load.client);
-	return load.errors == 0 ? 0 : 1;
+	tp_client_exit(load.errors == 0 ? 0 : 1);
 }

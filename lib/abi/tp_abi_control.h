@@ -34,7 +34,9 @@ extern "C" {
 	OP(FREE,           8)	/* address + generation */					\
 	OP(GENERATION,     9)	/* of the region or allocation at address */			\
 	OP(STATS,         10)	/* TP_CONTROL_STATS_* counters of all workers, summed */	\
-	OP(NODE_LIST,     11)	/* value: index */
+	OP(NODE_LIST,     11)	/* value: index */						\
+	OP(GATE_ENTER,    20)	/* before rte_eal_init() as a secondary: one process at a time */ \
+	OP(GATE_LEAVE,    21)	/* after it */
 
 enum tp_control_op {
 #define TP_CONTROL_OP_AS_ENUM(name, id) TP_CONTROL_##name = (id),

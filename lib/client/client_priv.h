@@ -175,6 +175,11 @@ uint64_t client_tsc_from_ns(const struct tp_client *client, uint64_t ns);
 int client_socket_control(void *ctx, const struct tp_control_request *request,
 			  struct tp_control_response *response, int *fds, unsigned int fd_max);
 bool client_socket_is_open(int sock);
+int client_socket_connect(const char *path, uint64_t timeout_ns);
+int client_socket_gate(int sock, enum tp_control_op op, uint64_t timeout_ns);
+/* Attach over a connection that is there (-1: none yet). It is used up in any case. */
+int client_socket_attach(int sock, const struct tp_client_config *config,
+			 struct tp_client **client);
 
 /*
  * control.c: one request, checked and translated. fds has room for fd_count,

@@ -1,44 +1,35 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 Telepage developers
  *
- * The gate for DPDK secondary processes: docs/architecture.md, "Attaching".
- * Main thread.
+ * Becoming a DPDK secondary process of the node, and choosing between that and
+ * the bare socket. Main thread.
  *
- * How it works: stock rte_eal_init() in a secondary is not safe against a kill
+ * How it works: rte_eal_init() in a secondary is not safe against a kill
  * inside: it may leave a shared lock behind, on which the next secondary hangs.
- * So one process at a time is inside, behind an flock() that the kernel releases
- * on death, and it leaves a marker file while it is there. Who gets the lock and
- * finds a marker knows that its writer died inside, and stays out. A marker
- * names the primary process it is about, so a new primary (which makes new
- * shared memory) starts with a clean gate.
+ * So one process at a time is inside, and the node is the one to know: a program
+ * asks it for the gate over the control socket, and the kernel closes that
+ * connection if the program dies, whatever it was doing. The same connection
+ * becomes the client's when it attaches.
  */
 #include <errno.h>
-#include <fcntl.h>
-#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/file.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
+#include <rte_service_component.h>
 
 #include "client_priv.h"
 
-#define EAL_GATE_FMT "%s/telepage.gate"
-#define EAL_MARKER_FMT "%s/telepage.gate.inside"
-#define EAL_CONFIG_FMT "%s/config"		/* DPDK's own; its primary holds a lock on it */
-#define EAL_GATE_TIMEOUT_MS 30000
+#define EAL_GATE_TIMEOUT_NS UINT64_C(30000000000)
+#define EAL_LEAVE_TIMEOUT_NS UINT64_C(5000000000)
 #define EAL_ARGS_MAX 128
 
-struct eal_gate {
-	int lock;
-	char marker[PATH_MAX];
-	char text[128];		/* "primary PID STARTTIME" */
-};
+static int eal_inside = -1;	/* connection while rte_eal_init() runs */
+static int eal_kept = -1;	/* connection for the client to come */
 
 int
 tp_client_runtime_dir(const char *file_prefix, char *path, size_t path_bytes)
@@ -75,162 +66,151 @@ eal_file_prefix(int argc, char **argv)
 	return NULL;
 }
 
-/* When a process started: with its id, its identity. 0: there is none. */
-static uint64_t
-eal_start_time(pid_t pid)
-{
-	char path[64], line[1024];
-	uint64_t start = 0;
-	const char *rest = NULL;
-	FILE *file;
-
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	file = fopen(path, "re");
-	if (file == NULL)
-		return 0;
-	/* The name, in brackets, may hold anything; field 22 counts from behind it. */
-	if (fgets(line, sizeof(line), file) != NULL)
-		rest = strrchr(line, ')');
-	if (rest == NULL || sscanf(rest + 1, " %*c %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
-			"%*s %*s %*s %*s %*s %*s %*s %" SCNu64, &start) != 1)
-		start = 0;
-	fclose(file);
-	return start;
-}
-
-/* The primary process: who holds DPDK's lock on its configuration. 0: nobody. */
-static pid_t
-eal_primary(const char *dir)
-{
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET };
-	char path[PATH_MAX];
-	int fd;
-
-	if (snprintf(path, sizeof(path), EAL_CONFIG_FMT, dir) >= (int)sizeof(path))
-		return 0;
-	fd = open(path, O_RDWR | O_CLOEXEC);
-	if (fd < 0)
-		return 0;
-	if (fcntl(fd, F_GETLK, &lock) < 0 || lock.l_type == F_UNLCK)
-		lock.l_pid = 0;
-	close(fd);
-	return lock.l_pid;
-}
-
-static int
-eal_lock_wait(int fd)
-{
-	static const struct timespec step = { .tv_nsec = 10000000 };
-	int waited_ms;
-
-	for (waited_ms = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited_ms += 10) {
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			return -errno;
-		if (waited_ms >= EAL_GATE_TIMEOUT_MS)
-			return -ETIMEDOUT;
-		nanosleep(&step, NULL);
-	}
-	return 0;
-}
-
-/* Did somebody die inside, of those that attached to this primary? */
+/* EAL prints its usage and calls exit(), before it touches anything shared. */
 static bool
-eal_marker_stands(const struct eal_gate *gate)
+eal_asks_for_help(int argc, char **argv)
 {
-	char text[sizeof(gate->text)] = "";
-	int fd = open(gate->marker, O_RDONLY | O_CLOEXEC);
-	ssize_t length;
+	int i;
 
-	if (fd < 0)
-		return false;
-	length = read(fd, text, sizeof(text) - 1);
-	close(fd);
-	/* An empty one was written by a process that died before it entered. */
-	return length > 0 && strcmp(text, gate->text) == 0;
+	for (i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+		if (strcmp(argv[i], "-h") == 0 ||
+		    (strlen(argv[i]) >= 4 && strncmp("--help", argv[i], strlen(argv[i])) == 0))
+			return true;
+	return false;
+}
+
+/* exit() inside: not a death, if it was help that was asked for. */
+static void
+eal_leave_at_exit(void)
+{
+	if (eal_inside >= 0)
+		client_socket_gate(eal_inside, TP_CONTROL_GATE_LEAVE, EAL_LEAVE_TIMEOUT_NS);
 }
 
 static int
-eal_marker_write(const struct eal_gate *gate)
+eal_gate_enter(const char *socket_path)
 {
-	int fd = open(gate->marker, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	size_t length = strlen(gate->text);
-	int ret = 0;
-
-	if (fd < 0)
-		return -errno;
-	errno = EIO;
-	if (write(fd, gate->text, length) != (ssize_t)length)
-		ret = -errno;
-	close(fd);
-	return ret;
-}
-
-static int
-eal_gate_enter(const char *dir, struct eal_gate *gate)
-{
-	char path[PATH_MAX];
-	pid_t primary = eal_primary(dir);
+	int sock = client_socket_connect(socket_path, EAL_GATE_TIMEOUT_NS);
 	int ret;
 
-	if (primary == 0)
-		return -ECONNREFUSED;
-	if (snprintf(path, sizeof(path), EAL_GATE_FMT, dir) >= (int)sizeof(path) ||
-	    snprintf(gate->marker, sizeof(gate->marker), EAL_MARKER_FMT, dir) >=
-			(int)sizeof(gate->marker))
-		return -ENAMETOOLONG;
-	snprintf(gate->text, sizeof(gate->text), "primary %d %" PRIu64 "\n", primary,
-		 eal_start_time(primary));
-	gate->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (gate->lock < 0)
-		return -errno;
-	ret = eal_lock_wait(gate->lock);
-	if (ret == 0 && eal_marker_stands(gate)) {
-		TP_CLIENT_LOG(ERR, "a program died while it attached as a secondary process of %d: "
-			      "no other may, until that node is restarted (%s)", primary,
-			      gate->marker);
-		ret = -EOWNERDEAD;
-	}
+	if (sock < 0)
+		return sock == -ENOENT ? -ECONNREFUSED : sock;
+	ret = client_socket_gate(sock, TP_CONTROL_GATE_ENTER, EAL_GATE_TIMEOUT_NS);
+	if (ret == -EOWNERDEAD)
+		TP_CLIENT_LOG(ERR, "the node takes no more secondary processes: one died while "
+			      "it attached; restart the node, or attach without EAL");
 	if (ret == 0)
-		ret = eal_marker_write(gate);
-	if (ret < 0)
-		close(gate->lock);
-	return ret;
+		return sock;
+	close(sock);
+	/* What a node says to a request that it does not know. */
+	return ret == -ENOTCONN ? -EPROTO : ret;
 }
 
-static void
-eal_gate_leave(struct eal_gate *gate)
+static int
+eal_init(int argc, char **argv, const char *socket_path)
 {
-	unlink(gate->marker);
-	close(gate->lock);
+	static char secondary[] = "--proc-type=secondary";
+	static bool at_exit;
+	char *args[EAL_ARGS_MAX];
+	int i, ret;
+
+	if (argc < 1 || argc + 2 > EAL_ARGS_MAX)
+		return -EINVAL;
+	args[0] = argv[0];
+	args[1] = secondary;
+	for (i = 1; i < argc; i++)
+		args[i + 1] = argv[i];
+	args[argc + 1] = NULL;
+
+	ret = eal_gate_enter(socket_path);
+	if (eal_asks_for_help(argc, argv)) {
+		if (ret < 0) {
+			rte_eal_init(argc + 1, args);
+			return ret;
+		}
+		if (!at_exit)
+			at_exit = atexit(eal_leave_at_exit) == 0;
+	}
+	if (ret < 0)
+		return ret;
+	eal_inside = ret;
+	ret = rte_eal_init(argc + 1, args);
+	if (ret < 0)
+		ret = rte_errno != 0 ? -rte_errno : -EINVAL;
+	else
+		/* Its 150 KiB are of the node's heap, and would be lost if we are killed. */
+		rte_service_finalize();
+	/* Too late to fail: a node that is gone meanwhile is noticed by who attaches. */
+	client_socket_gate(eal_inside, TP_CONTROL_GATE_LEAVE, EAL_LEAVE_TIMEOUT_NS);
+	if (ret < 0)
+		close(eal_inside);
+	else
+		eal_kept = eal_inside;
+	eal_inside = -1;
+	return ret < 0 ? ret : ret - 1;
 }
 
 int
 tp_eal_attach(int argc, char **argv)
 {
-	static char secondary[] = "--proc-type=secondary";
-	char *args[EAL_ARGS_MAX];
-	struct eal_gate gate;
-	char dir[PATH_MAX];
-	int i, ret;
+	char dir[PATH_MAX], path[PATH_MAX];
+	int ret;
 
-	if (argc < 1 || argc + 2 > EAL_ARGS_MAX)
-		return -EINVAL;
 	ret = tp_client_runtime_dir(eal_file_prefix(argc, argv), dir, sizeof(dir));
 	if (ret < 0)
 		return ret;
-	args[0] = argv[0];
-	args[1] = secondary;
-	for (i = 1; i <= argc; i++)
-		args[i + 1] = argv[i];
+	if (snprintf(path, sizeof(path), TP_CONTROL_PATH_FMT, dir) >= (int)sizeof(path))
+		return -ENAMETOOLONG;
+	return eal_init(argc, argv, path);
+}
 
-	ret = eal_gate_enter(dir, &gate);
-	if (ret < 0)
-		return ret;
-	ret = rte_eal_init(argc + 1, args);
-	if (ret < 0)
-		ret = rte_errno != 0 ? -rte_errno : -EINVAL;
-	eal_gate_leave(&gate);
-	return ret < 0 ? ret : ret - 1;
+/* EAL with the arguments of a configuration. */
+static int
+eal_start(const struct tp_client_config *config)
+{
+	/* EAL keeps pointers into its arguments. */
+	static char program[] = "telepage-client", option[] = "--file-prefix";
+	static char prefix[NAME_MAX + 1];
+	char *args[] = { program, option, prefix, NULL };
+	int argc = config->eal_argv != NULL ? config->eal_argc : 3;
+	char **argv = config->eal_argv != NULL ? config->eal_argv : args;
+	int ret;
+
+	if (snprintf(prefix, sizeof(prefix), "%s", config->file_prefix != NULL ?
+		     config->file_prefix : "rte") >= (int)sizeof(prefix))
+		return -ENAMETOOLONG;
+	ret = config->socket_path != NULL ? eal_init(argc, argv, config->socket_path) :
+		tp_eal_attach(argc, argv);
+	return ret < 0 ? ret : 0;
+}
+
+int
+tp_attach(const struct tp_client_config *config_in, struct tp_client **client)
+{
+	struct tp_client_config config = config_in != NULL ? *config_in :
+		(struct tp_client_config){ 0 };
+	bool is_secondary = rte_eal_process_type() == RTE_PROC_SECONDARY;
+	char path[PATH_MAX];
+	int sock, ret;
+
+	if (config.way > TP_ATTACH_SECONDARY)
+		return -EINVAL;
+	if (config.way == TP_ATTACH_SOCKET || (config.way == TP_ATTACH_AUTO && !is_secondary))
+		return tp_client_attach(&config, client);
+	if (!is_secondary) {
+		ret = eal_start(&config);
+		if (ret < 0)
+			return ret;
+	}
+	if (config.socket_path == NULL) {
+		if (snprintf(path, sizeof(path), TP_CONTROL_PATH_FMT, rte_eal_get_runtime_dir()) >=
+		    (int)sizeof(path))
+			return -ENAMETOOLONG;
+		config.socket_path = path;
+	}
+	sock = eal_kept;
+	eal_kept = -1;
+	return client_socket_attach(sock, &config, client);
 }
 
 void

@@ -48,8 +48,8 @@ socket_close_fds(int *fds, unsigned int count)
 		close(fds[count]);
 }
 
-static int
-socket_connect(const char *path, uint64_t timeout_ns)
+int
+client_socket_connect(const char *path, uint64_t timeout_ns)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	struct timeval timeout = {
@@ -128,6 +128,54 @@ socket_exchange(int sock, uint32_t *unanswered, uint64_t timeout_ns,
 	return -EPROTO;
 }
 
+/* A request that needs no client yet. 0, or -errno of the channel or of the refusal. */
+static int
+socket_ask(int sock, uint64_t timeout_ns, enum tp_control_op op, uint64_t value,
+	   int fds[SOCKET_FDS], unsigned int *fd_count)
+{
+	struct tp_control_request request = {
+		.magic = TP_CONTROL_MAGIC,
+		.version = TP_CONTROL_VERSION,
+		.op = op,
+		.value = value,
+		.timeout_ns = timeout_ns - timeout_ns / 16,
+		.node = TP_CONTROL_NODE_ANY,
+	};
+	struct tp_control_response response;
+	uint32_t unanswered = 0;
+	int ret;
+
+	ret = socket_exchange(sock, &unanswered, timeout_ns, &request, &response, fds, fd_count);
+	if (ret < 0)
+		return ret;
+	if (response.magic != TP_CONTROL_MAGIC || response.version != TP_CONTROL_VERSION ||
+	    response.op != op) {
+		TP_CLIENT_LOG(ERR, "the node speaks version %u of the control channel, not %u",
+			      response.version, TP_CONTROL_VERSION);
+		ret = -EPROTO;
+	} else if (response.reason != TP_OK) {
+		ret = response.error != 0 ? -abs(response.error) :
+			-tp_reason_errno(response.reason);
+	}
+	if (ret < 0)
+		socket_close_fds(fds, *fd_count);
+	return ret;
+}
+
+/* Into the gate for secondary processes, or out of it: docs/abi.md section 8. */
+int
+client_socket_gate(int sock, enum tp_control_op op, uint64_t timeout_ns)
+{
+	unsigned int count = 0;
+	int fds[SOCKET_FDS];
+	int ret = socket_ask(sock, timeout_ns, op, 0, fds, &count);
+
+	if (ret < 0 || count == 0)
+		return ret;
+	socket_close_fds(fds, count);
+	return -EPROTO;
+}
+
 int
 client_socket_control(void *ctx, const struct tp_control_request *request,
 		      struct tp_control_response *response, int *fds, unsigned int fd_max)
@@ -184,36 +232,14 @@ static int
 socket_attach(int sock, const struct tp_client_config *config,
 	      struct tp_segment *segments[SOCKET_FDS])
 {
-	struct tp_control_request request = {
-		.magic = TP_CONTROL_MAGIC,
-		.version = TP_CONTROL_VERSION,
-		.op = TP_CONTROL_ATTACH,
-		.value = config->thread_count,
-		.timeout_ns = config->control_timeout_ns,
-		.node = TP_CONTROL_NODE_ANY,
-	};
-	struct tp_control_response response;
 	unsigned int count = 0;
-	uint32_t unanswered = 0;
 	int fds[SOCKET_FDS];
 	int ret;
 
-	ret = socket_exchange(sock, &unanswered, config->control_timeout_ns, &request, &response,
-			      fds, &count);
+	ret = socket_ask(sock, config->control_timeout_ns, TP_CONTROL_ATTACH, config->thread_count,
+			 fds, &count);
 	if (ret < 0)
 		return ret;
-	if (response.magic != TP_CONTROL_MAGIC || response.version != TP_CONTROL_VERSION ||
-	    response.op != TP_CONTROL_ATTACH) {
-		socket_close_fds(fds, count);
-		TP_CLIENT_LOG(ERR, "the node speaks version %u of the control channel, not %u",
-			      response.version, TP_CONTROL_VERSION);
-		return -EPROTO;
-	}
-	if (response.reason != TP_OK) {
-		socket_close_fds(fds, count);
-		return response.error != 0 ? -abs(response.error) :
-			-tp_reason_errno(response.reason);
-	}
 	if (count != SOCKET_FDS) {
 		socket_close_fds(fds, count);
 		return -EPROTO;
@@ -247,22 +273,21 @@ socket_config(const struct tp_client_config *from, struct tp_client_config *conf
 }
 
 int
-tp_client_attach(const struct tp_client_config *config_in, struct tp_client **client_out)
+client_socket_attach(int sock, const struct tp_client_config *config_in,
+		     struct tp_client **client_out)
 {
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 	struct tp_segment *segments[SOCKET_FDS] = { NULL };
 	struct tp_client_backend backend = { 0 };
 	struct tp_client_config config;
 	struct tp_client *client;
-	int sock, i, ret;
+	int i, ret;
 
 	ret = socket_config(config_in, &config, path, sizeof(path));
-	if (ret < 0)
-		return ret;
-	sock = socket_connect(config.socket_path, config.control_timeout_ns);
-	if (sock < 0)
-		return sock;
-	ret = socket_attach(sock, &config, segments);
+	if (ret == 0 && sock < 0)
+		ret = sock = client_socket_connect(config.socket_path, config.control_timeout_ns);
+	if (ret >= 0)
+		ret = socket_attach(sock, &config, segments);
 	if (ret < 0)
 		goto fail;
 	backend.node = tp_segment_base(segments[SOCKET_NODE]);
@@ -287,6 +312,13 @@ tp_client_attach(const struct tp_client_config *config_in, struct tp_client **cl
 fail:
 	for (i = 0; i < SOCKET_FDS; i++)
 		tp_segment_destroy(segments[i]);
-	close(sock);
+	if (sock >= 0)
+		close(sock);
 	return ret;
+}
+
+int
+tp_client_attach(const struct tp_client_config *config, struct tp_client **client)
+{
+	return client_socket_attach(-1, config, client);
 }

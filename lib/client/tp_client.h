@@ -26,12 +26,21 @@ struct tp_client;
 #define TP_CLIENT_TIMEOUT_NS 1000000000ull	/* default deadline of an access */
 #define TP_CLIENT_THREADS 4			/* default number of threads */
 
+enum tp_attach_way {
+	TP_ATTACH_AUTO = 0,	/* SECONDARY if EAL runs as one in this program, else SOCKET */
+	TP_ATTACH_SOCKET,	/* without EAL */
+	TP_ATTACH_SECONDARY,	/* as a DPDK secondary process */
+};
+
 struct tp_client_config {
 	const char *socket_path;	/* of the node; NULL: found by file_prefix */
 	const char *file_prefix;	/* the node's DPDK --file-prefix; NULL: "rte" */
 	uint32_t thread_count;		/* 1 to TP_ABI_THREADS_MAX; 0: TP_CLIENT_THREADS */
 	uint64_t timeout_ns;		/* of accesses; 0: TP_CLIENT_TIMEOUT_NS */
 	uint64_t control_timeout_ns;	/* of attach and region calls; 0: 10 s */
+	enum tp_attach_way way;		/* for tp_attach() */
+	int eal_argc;			/* SECONDARY: arguments for EAL, if it does not run yet, */
+	char **eal_argv;		/* as of main(); NULL: --file-prefix alone */
 };
 
 /*
@@ -49,10 +58,34 @@ struct tp_client_backend {
 		       struct tp_control_response *response, int *fds, unsigned int fd_max);
 	/* Called while waiting, drives the node. NULL: somebody else does. */
 	void (*poll)(void *ctx);
+	/* Is the node that was attached to still there? NULL: it always is. */
+	bool (*is_alive)(void *ctx);
+	/* tp_client_detach() is done: the memory above is not used any more. May be NULL. */
+	void (*detach)(void *ctx);
 	void *ctx;
 	const _Atomic uint64_t *virtual_tsc;	/* time instead of the TSC; NULL: the TSC */
 	uint64_t timeout_ns;			/* as in struct tp_client_config */
 };
+
+/**
+ * Attach to the node on this machine: the call for every program.
+ *
+ * By default a program in which EAL runs as a secondary process attaches as
+ * such, every other one by the node's Unix socket; config->way asks for either.
+ * Rings, memory and everything after this call are the same for both.
+ * TP_ATTACH_SECONDARY starts EAL if it does not run yet, see tp_eal_attach(),
+ * which a program calls itself if it wants to know the arguments EAL used; once
+ * EAL runs, its prefix says which node.
+ *
+ * @param config  NULL for all defaults.
+ * @param client  Written only on success.
+ * @return
+ *   0, or as tp_client_attach() and tp_eal_attach(). A secondary that is refused
+ *   with -EOWNERDEAD may still attach with TP_ATTACH_SOCKET.
+ * @threads Main thread where EAL is started, else any.
+ * @cost    System calls; 10 to 100 ms where EAL is started.
+ */
+int tp_attach(const struct tp_client_config *config, struct tp_client **client);
 
 /**
  * Attach to a node by its Unix socket. Needs no EAL; the program may be killed
@@ -91,20 +124,25 @@ void tp_client_detach(struct tp_client *client);
 
 /**
  * rte_eal_init() as a secondary process of the node with this --file-prefix,
- * behind the gate: one program at a time, and none once another died inside
- * (stock DPDK would hang then). Call it instead of rte_eal_init(), then
- * tp_client_attach() with the same prefix.
+ * behind the node's gate: one program at a time, and none once another died
+ * inside (stock DPDK would hang then). Call it instead of rte_eal_init(), then
+ * tp_attach().
  *
- * Such a program must end with tp_client_exit(): rte_eal_cleanup() in a
- * secondary would close the node's ports. It must never call ethdev.
+ * Such a program must end with tp_client_exit() or _exit(): rte_eal_cleanup() in
+ * a secondary would close the node's ports. It must never call ethdev, has no
+ * service cores (rte_service_*), and should take no memory from EAL: what it took
+ * is lost if it is killed, and so is the node's heap if that happens inside
+ * rte_malloc().
  *
  * @param argc,argv  As for rte_eal_init(), without --proc-type.
  * @return
  *   Arguments used, as rte_eal_init(), or:
  *   - -EOWNERDEAD: a program died inside the gate; only a restart of the node helps.
  *   - -ECONNREFUSED: no node with this prefix runs.
- *   - -ETIMEDOUT: another program stays inside the gate.
- *   - -EINVAL, another errno of open or rte_eal_init().
+ *   - -ETIMEDOUT: another program stays inside the gate, or the node does not
+ *     answer: 30 s at most.
+ *   - -EPROTO: the node knows no gate.
+ *   - -EINVAL, another errno of the socket or rte_eal_init().
  * @threads Main thread, once.
  */
 int tp_eal_attach(int argc, char **argv);

@@ -16,18 +16,24 @@
 
 #include <rte_errno.h>
 
+#include "gate_priv.h"
 #include "node_priv.h"
 #include "tp_segment.h"
 
 #define ATTACH_CONNECTIONS (TP_ABI_CLIENTS_MAX + 16)
 #define ATTACH_BAD_MAX 16		/* malformed requests before the connection ends */
 #define ATTACH_FDS 3
+#define ATTACH_TIDY_NS UINT64_C(10000000000)
+#define ATTACH_TIDY_SOON_NS UINT64_C(50000000)
+#define ATTACH_GATE_NS UINT64_C(30000000000)	/* to wait for who is inside */
 
 struct attach_connection {
 	int fd;			/* -1: free */
 	int client;		/* -1: not attached */
 	int call;		/* -1: none under way */
 	bool attaching;		/* ATTACH waits for room in the command rings */
+	bool secondary;		/* it has been inside the gate */
+	uint64_t gate_until;	/* GATE_ENTER waits until then; 0: it does not */
 	uint32_t bad;
 	struct tp_control_request request;	/* of the attach that waits */
 };
@@ -36,6 +42,9 @@ struct attach {
 	struct tp_control *control;
 	int listener;
 	char path[108];
+	struct gate gate;
+	char rundir[256];	/* EAL's, "": none */
+	uint64_t tidy_at;
 	struct attach_connection connections[ATTACH_CONNECTIONS];
 };
 
@@ -45,6 +54,10 @@ attach_close(struct attach *attach, struct attach_connection *connection)
 	if (connection->client >= 0)
 		tp_control_client_remove(attach->control, connection->client,
 			attach->control->now);
+	gate_gone(&attach->gate, (int)(connection - attach->connections));
+	/* The process may be about to end: its files go when it has. */
+	if (connection->secondary)
+		attach->tidy_at = attach->control->now + ATTACH_TIDY_SOON_NS;
 	close(connection->fd);
 	*connection = (struct attach_connection){ .fd = -1, .client = -1, .call = -1 };
 }
@@ -79,6 +92,67 @@ attach_refuse(struct attach *attach, struct attach_connection *connection, uint3
 		return;
 	}
 	attach_send(attach, connection, &response, NULL);
+}
+
+static void
+attach_ok(struct attach *attach, struct attach_connection *connection, uint32_t op)
+{
+	struct tp_control_response response = {
+		.magic = TP_CONTROL_MAGIC,
+		.version = TP_CONTROL_VERSION,
+		.op = op,
+	};
+
+	attach_send(attach, connection, &response, NULL);
+}
+
+static pid_t
+attach_pid(const struct attach_connection *connection)
+{
+	struct ucred peer = { .pid = 0 };
+	socklen_t bytes = sizeof(peer);
+
+	getsockopt(connection->fd, SOL_SOCKET, SO_PEERCRED, &peer, &bytes);
+	return peer.pid;
+}
+
+/* Into the gate, or wait for who is inside. */
+static void
+attach_gate_enter(struct attach *attach, struct attach_connection *connection, uint64_t now)
+{
+	int ret = gate_enter(&attach->gate, (int)(connection - attach->connections),
+		attach_pid(connection));
+
+	if (ret == -EAGAIN && now < connection->gate_until)
+		return;
+	connection->gate_until = 0;
+	if (ret == 0) {
+		connection->secondary = true;
+		attach_ok(attach, connection, TP_CONTROL_GATE_ENTER);
+	} else if (ret == -EAGAIN) {
+		attach_refuse(attach, connection, TP_CONTROL_GATE_ENTER, TP_TIMEOUT, ETIMEDOUT);
+	} else {
+		attach_refuse(attach, connection, TP_CONTROL_GATE_ENTER,
+			ret == -EALREADY ? TP_INVALID : TP_EXHAUSTED, -ret);
+	}
+}
+
+static void
+attach_gate(struct attach *attach, struct attach_connection *connection,
+	const struct tp_control_request *request, uint64_t now)
+{
+	uint64_t timeout = request->timeout_ns;
+
+	if (request->op == TP_CONTROL_GATE_ENTER) {
+		if (timeout == 0 || timeout > ATTACH_GATE_NS)
+			timeout = ATTACH_GATE_NS;
+		connection->gate_until = now + timeout;
+		attach_gate_enter(attach, connection, now);
+	} else if (gate_leave(&attach->gate, (int)(connection - attach->connections)) == 0) {
+		attach_ok(attach, connection, request->op);
+	} else {
+		attach_refuse(attach, connection, request->op, TP_INVALID, EPERM);
+	}
 }
 
 static void
@@ -125,6 +199,10 @@ attach_request(struct attach *attach, struct attach_connection *connection,
 	if (request->op == TP_CONTROL_ATTACH) {
 		connection->request = *request;
 		attach_join(attach, connection, now);
+		return;
+	}
+	if (request->op == TP_CONTROL_GATE_ENTER || request->op == TP_CONTROL_GATE_LEAVE) {
+		attach_gate(attach, connection, request, now);
 		return;
 	}
 	if (connection->client < 0) {
@@ -218,6 +296,8 @@ attach_connection_poll(struct attach *attach, struct attach_connection *connecti
 		work += attach_answer(attach, connection);
 	else if (connection->attaching)
 		attach_join(attach, connection, now);
+	else if (connection->gate_until != 0)
+		attach_gate_enter(attach, connection, now);
 	if (connection->fd < 0)
 		return work;
 	/* Gone, dead or alive; what it asked for last does not matter any more. */
@@ -225,9 +305,20 @@ attach_connection_poll(struct attach *attach, struct attach_connection *connecti
 		attach_close(attach, connection);
 		return work + 1;
 	}
-	if ((events & POLLIN) && connection->call < 0 && !connection->attaching)
+	if ((events & POLLIN) && connection->call < 0 && !connection->attaching &&
+	    connection->gate_until == 0)
 		work += attach_receive(attach, connection, now);
 	return work;
+}
+
+/* What is still held is looked at again soon. */
+static void
+attach_tidy(struct attach *attach, uint64_t now)
+{
+	if (now < attach->tidy_at || attach->rundir[0] == '\0')
+		return;
+	attach->tidy_at = now + (rundir_tidy(attach->rundir) != 0 ?
+		ATTACH_TIDY_SOON_NS : ATTACH_TIDY_NS);
 }
 
 /* One turn: one system call when nothing is going on. */
@@ -238,6 +329,7 @@ attach_poll(struct attach *attach, uint64_t now)
 	uint32_t work = 0;
 	int i;
 
+	attach_tidy(attach, now);
 	for (i = 0; i < ATTACH_CONNECTIONS; i++)
 		/* A negative descriptor is skipped. */
 		fds[i] = (struct pollfd){ .fd = attach->connections[i].fd, .events = POLLIN };
@@ -314,6 +406,7 @@ attach_create(struct tp_control *control, const char *path)
 		return NULL;
 	}
 	attach->control = control;
+	gate_init(&attach->gate);
 	for (i = 0; i < ATTACH_CONNECTIONS; i++)
 		attach->connections[i] =
 			(struct attach_connection){ .fd = -1, .client = -1, .call = -1 };
@@ -328,6 +421,13 @@ attach_create(struct tp_control *control, const char *path)
 	return attach;
 }
 
+void
+attach_rundir_set(struct attach *attach, const char *rundir)
+{
+	if (strlen(rundir) < sizeof(attach->rundir))
+		strcpy(attach->rundir, rundir);
+}
+
 /* Clients see the end of their connection. */
 void
 attach_destroy(struct attach *attach)
@@ -336,6 +436,7 @@ attach_destroy(struct attach *attach)
 
 	if (attach == NULL)
 		return;
+	gate_init(&attach->gate);
 	for (i = 0; i < ATTACH_CONNECTIONS; i++)
 		if (attach->connections[i].fd >= 0)
 			attach_close(attach, &attach->connections[i]);

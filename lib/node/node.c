@@ -329,7 +329,10 @@ node_attach_create(struct tp_node *node)
 		 (int)sizeof(path))
 		return -ENAMETOOLONG;
 	node->attach = attach_create(node->control, path);
-	return node->attach == NULL ? -rte_errno : 0;
+	if (node->attach == NULL)
+		return -rte_errno;
+	attach_rundir_set(node->attach, rte_eal_get_runtime_dir());
+	return 0;
 }
 
 static int

@@ -63,6 +63,8 @@ struct attach *attach_create(struct tp_control *control, const char *path);
 void attach_destroy(struct attach *attach);
 uint32_t attach_poll(struct attach *attach, uint64_t now);
 const char *attach_path(const struct attach *attach);
+/* Tidy EAL's run directory of what dead secondary processes leave there. */
+void attach_rundir_set(struct attach *attach, const char *rundir);
 
 /* telemetry.c */
 int node_telemetry_add(struct tp_node *node);

@@ -1,25 +1,30 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 Telepage developers
  *
- * The gate for secondary processes, with rte_eal_init() replaced: a primary is
- * whoever holds DPDK's lock on the configuration file.
+ * The way through the node's gate for secondary processes, with rte_eal_init()
+ * and the node replaced: a process that keeps the gate as lib/node/gate.c does.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "fixture.h"
 
+#define KEEPER_CONNECTIONS 8
+
 struct gate {
 	char dir[64];		/* RUNTIME_DIRECTORY */
 	char files[96];		/* where the files of the prefix are */
-	pid_t primary;
+	pid_t node;
 };
 
-enum init_behaviour { INIT_OK, INIT_FAILS, INIT_DIES, INIT_WAITS };
+enum init_behaviour { INIT_OK, INIT_FAILS, INIT_DIES, INIT_WAITS, INIT_EXITS };
 static enum init_behaviour init_behaviour;
 static int init_argc;
 static char init_args[4][64];
@@ -42,6 +47,8 @@ __wrap_rte_eal_init(int argc, char **argv)
 	case INIT_DIES:
 		kill(getpid(), SIGKILL);
 		return -1;
+	case INIT_EXITS:
+		exit(0);
 	case INIT_WAITS:
 		assert_int_equal(write(init_entered[1], "x", 1), 1);
 		assert_int_equal(read(init_leave[0], &byte, 1), 1);
@@ -51,38 +58,115 @@ __wrap_rte_eal_init(int argc, char **argv)
 	}
 }
 
-/* A process that looks like a DPDK primary with prefix "gate". */
+/* The node: listens, and answers as long as it is not killed. */
+struct keeper {
+	int fds[KEEPER_CONNECTIONS];	/* 0 free */
+	bool waits[KEEPER_CONNECTIONS];
+	int holder;			/* connection, -1 none */
+	bool closed;
+};
+
 static void
-gate_primary_start(struct gate *gate)
+keeper_answer(int fd, uint32_t op, int error)
 {
-	struct flock lock = { .l_type = F_WRLCK, .l_whence = SEEK_SET, .l_start = 8, .l_len = 100 };
-	int ready[2];
-	char byte;
+	struct tp_control_response response = {
+		.magic = TP_CONTROL_MAGIC,
+		.version = TP_CONTROL_VERSION,
+		.op = op,
+		.reason = error == 0 ? TP_OK : TP_EXHAUSTED,
+		.error = error,
+	};
 
-	assert_int_equal(pipe(ready), 0);
-	gate->primary = fork();
-	if (gate->primary == 0) {
-		char path[128];
-		int fd;
-
-		snprintf(path, sizeof(path), "%s/config", gate->files);
-		fd = open(path, O_RDWR | O_CREAT, 0600);
-		if (fd < 0 || ftruncate(fd, 4096) < 0 || fcntl(fd, F_SETLK, &lock) < 0)
-			_exit(1);
-		if (write(ready[1], "x", 1) == 1)
-			pause();
-		_exit(0);
-	}
-	assert_int_equal(read(ready[0], &byte, 1), 1);
-	close(ready[0]);
-	close(ready[1]);
+	if (send(fd, &response, sizeof(response), MSG_NOSIGNAL) < 0)
+		_exit(2);
 }
 
 static void
-gate_primary_stop(struct gate *gate)
+keeper_enter(struct keeper *keeper, int who)
 {
-	kill(gate->primary, SIGKILL);
-	waitpid(gate->primary, NULL, 0);
+	keeper->waits[who] = !keeper->closed && keeper->holder >= 0;
+	if (keeper->waits[who])
+		return;
+	if (!keeper->closed)
+		keeper->holder = who;
+	keeper_answer(keeper->fds[who], TP_CONTROL_GATE_ENTER, keeper->closed ? EOWNERDEAD : 0);
+}
+
+static void
+keeper_take(struct keeper *keeper, int who)
+{
+	struct tp_control_request request;
+	ssize_t got = recv(keeper->fds[who], &request, sizeof(request), 0);
+	int i;
+
+	if (got <= 0) {
+		keeper->closed |= keeper->holder == who;
+		close(keeper->fds[who]);
+		keeper->fds[who] = 0;
+		keeper->waits[who] = false;
+	} else if (request.op == TP_CONTROL_GATE_ENTER) {
+		keeper_enter(keeper, who);
+		return;
+	} else if (request.op == TP_CONTROL_GATE_LEAVE) {
+		keeper_answer(keeper->fds[who], request.op, keeper->holder == who ? 0 : EPERM);
+	} else {
+		keeper_answer(keeper->fds[who], request.op, ENOSPC);
+	}
+	if (keeper->holder == who)
+		keeper->holder = -1;
+	for (i = 0; i < KEEPER_CONNECTIONS; i++)
+		if (keeper->waits[i])
+			keeper_enter(keeper, i);
+}
+
+static void
+keeper_main(int listener)
+{
+	struct keeper keeper = { .holder = -1 };
+	int i;
+
+	for (;;) {
+		struct pollfd polls[KEEPER_CONNECTIONS + 1];
+
+		for (i = 0; i < KEEPER_CONNECTIONS; i++)
+			polls[i] = (struct pollfd){
+				.fd = keeper.fds[i] != 0 ? keeper.fds[i] : -1,
+				.events = POLLIN,
+			};
+		polls[i] = (struct pollfd){ .fd = listener, .events = POLLIN };
+		poll(polls, KEEPER_CONNECTIONS + 1, -1);
+		for (i = 0; i < KEEPER_CONNECTIONS; i++)
+			if (polls[i].revents != 0)
+				keeper_take(&keeper, i);
+		for (i = 0; i < KEEPER_CONNECTIONS && keeper.fds[i] != 0; i++)
+			;
+		if ((polls[KEEPER_CONNECTIONS].revents & POLLIN) && i < KEEPER_CONNECTIONS)
+			keeper.fds[i] = accept(listener, NULL, NULL);
+	}
+}
+
+static void
+gate_node_start(struct gate *gate)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int listener = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+
+	assert_true(listener >= 0);
+	snprintf(address.sun_path, sizeof(address.sun_path), "%.80s/telepage.sock", gate->files);
+	unlink(address.sun_path);
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(listener, 8), 0);
+	gate->node = fork();
+	if (gate->node == 0)
+		keeper_main(listener);
+	close(listener);
+}
+
+static void
+gate_node_stop(struct gate *gate)
+{
+	kill(gate->node, SIGKILL);
+	waitpid(gate->node, NULL, 0);
 }
 
 static int
@@ -98,8 +182,9 @@ gate_setup(void **state)
 	mkdir(path, 0700);
 	snprintf(gate->files, sizeof(gate->files), "%s/gate", path);
 	mkdir(gate->files, 0700);
-	gate_primary_start(gate);
+	gate_node_start(gate);
 	init_behaviour = INIT_OK;
+	init_argc = 0;
 	*state = gate;
 	return 0;
 }
@@ -107,16 +192,12 @@ gate_setup(void **state)
 static int
 gate_teardown(void **state)
 {
-	static const char * const names[] = { "config", "telepage.gate", "telepage.gate.inside" };
 	struct gate *gate = *state;
 	char path[128];
-	unsigned int i;
 
-	gate_primary_stop(gate);
-	for (i = 0; i < RTE_DIM(names); i++) {
-		snprintf(path, sizeof(path), "%s/%s", gate->files, names[i]);
-		unlink(path);
-	}
+	gate_node_stop(gate);
+	snprintf(path, sizeof(path), "%s/telepage.sock", gate->files);
+	unlink(path);
 	rmdir(gate->files);
 	snprintf(path, sizeof(path), "%s/dpdk", gate->dir);
 	rmdir(path);
@@ -134,28 +215,28 @@ gate_attach(void)
 	return tp_eal_attach(4, argv);
 }
 
+static int
+gate_attach_for_help(void)
+{
+	char *argv[] = { (char[]){ "program" }, (char[]){ "--file-prefix=gate" },
+			 (char[]){ "--help" }, NULL };
+
+	return tp_eal_attach(3, argv);
+}
+
 /* Attach in a child that does what init_behaviour says; its wait status. */
 static int
-gate_attach_in_child(enum init_behaviour behaviour)
+gate_attach_in_child(enum init_behaviour behaviour, int (*attach)(void))
 {
 	pid_t child = fork();
 	int status;
 
 	if (child == 0) {
 		init_behaviour = behaviour;
-		_exit(gate_attach() >= 0 ? 0 : 1);
+		_exit(attach() >= 0 ? 0 : 1);
 	}
 	assert_int_equal(waitpid(child, &status, 0), child);
 	return status;
-}
-
-static bool
-gate_marker_exists(struct gate *gate)
-{
-	char path[128];
-
-	snprintf(path, sizeof(path), "%s/telepage.gate.inside", gate->files);
-	return access(path, F_OK) == 0;
 }
 
 static void
@@ -167,7 +248,8 @@ test_gate_open_secondary_arguments_added(void **state)
 	assert_string_equal(init_args[0], "program");
 	assert_string_equal(init_args[1], "--proc-type=secondary");
 	assert_string_equal(init_args[2], "--file-prefix=gate");
-	assert_false(gate_marker_exists(*state));
+	/* It was left: there is room for the next. */
+	assert_int_equal(gate_attach(), 3);
 }
 
 static void
@@ -175,38 +257,49 @@ test_gate_init_fails_gate_stays_open(void **state)
 {
 	init_behaviour = INIT_FAILS;
 	assert_true(gate_attach() < 0);
-	assert_false(gate_marker_exists(*state));
 	init_behaviour = INIT_OK;
 	assert_int_equal(gate_attach(), 3);
 }
 
 static void
-test_gate_holder_killed_closed_until_new_primary(void **state)
+test_gate_holder_killed_closed_until_new_node(void **state)
 {
 	struct gate *gate = *state;
 
-	assert_true(WIFSIGNALED(gate_attach_in_child(INIT_DIES)));
-	assert_true(gate_marker_exists(gate));
+	assert_true(WIFSIGNALED(gate_attach_in_child(INIT_DIES, gate_attach)));
+	init_argc = 0;
 	assert_int_equal(gate_attach(), -EOWNERDEAD);
 	assert_int_equal(gate_attach(), -EOWNERDEAD);
-	/* The node is restarted: new shared memory, and the old death means nothing. */
-	gate_primary_stop(gate);
-	gate_primary_start(gate);
+	/* EAL was not even entered. */
+	assert_int_equal(init_argc, 0);
+	gate_node_stop(gate);
+	gate_node_start(gate);
 	assert_int_equal(gate_attach(), 3);
-	assert_false(gate_marker_exists(gate));
 }
 
 static void
-test_gate_no_primary_refused(void **state)
+test_gate_exit_inside_closed_unless_for_help(void **state)
+{
+	assert_int_equal(gate_attach_in_child(INIT_EXITS, gate_attach_for_help), 0);
+	assert_int_equal(gate_attach(), 3);
+	assert_int_equal(gate_attach_in_child(INIT_EXITS, gate_attach), 0);
+	assert_int_equal(gate_attach(), -EOWNERDEAD);
+	/* Help is for everybody. */
+	assert_int_equal(gate_attach_in_child(INIT_EXITS, gate_attach_for_help), 0);
+}
+
+static void
+test_gate_no_node_refused(void **state)
 {
 	struct gate *gate = *state;
 
-	gate_primary_stop(gate);
+	gate_node_stop(gate);
 	assert_int_equal(gate_attach(), -ECONNREFUSED);
 	setenv("RUNTIME_DIRECTORY", "/nonexistent", 1);
 	assert_int_equal(gate_attach(), -ECONNREFUSED);
 	setenv("RUNTIME_DIRECTORY", gate->dir, 1);
-	gate_primary_start(gate);
+	assert_int_equal(init_argc, 0);
+	gate_node_start(gate);
 }
 
 /* While one is inside, the next one waits. */
@@ -239,20 +332,40 @@ test_gate_one_inside_next_waits(void **state)
 	assert_int_equal(status, 0);
 }
 
+/* EAL does not run here: by itself tp_attach() asks for no gate, and no EAL. */
+static void
+test_attach_way_chosen(void **state)
+{
+	struct tp_client_config config = { .file_prefix = "gate", .thread_count = 1 };
+	struct tp_client *client;
+
+	assert_int_equal(tp_attach(&config, &client), -ENOSPC);
+	assert_int_equal(init_argc, 0);
+	config.way = TP_ATTACH_SOCKET;
+	assert_int_equal(tp_attach(&config, &client), -ENOSPC);
+	assert_int_equal(init_argc, 0);
+	config.way = TP_ATTACH_SECONDARY;
+	init_behaviour = INIT_FAILS;
+	assert_true(tp_attach(&config, &client) < 0);
+	assert_int_equal(init_argc, 4);
+	assert_string_equal(init_args[2], "--file-prefix");
+	assert_string_equal(init_args[3], "gate");
+	config.way = TP_ATTACH_SECONDARY + 1;
+	assert_int_equal(tp_attach(&config, &client), -EINVAL);
+}
+
 int
 main(void)
 {
+#define CASE(name) cmocka_unit_test_setup_teardown(name, gate_setup, gate_teardown)
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_gate_open_secondary_arguments_added,
-						gate_setup, gate_teardown),
-		cmocka_unit_test_setup_teardown(test_gate_init_fails_gate_stays_open,
-						gate_setup, gate_teardown),
-		cmocka_unit_test_setup_teardown(test_gate_holder_killed_closed_until_new_primary,
-						gate_setup, gate_teardown),
-		cmocka_unit_test_setup_teardown(test_gate_no_primary_refused,
-						gate_setup, gate_teardown),
-		cmocka_unit_test_setup_teardown(test_gate_one_inside_next_waits,
-						gate_setup, gate_teardown),
+		CASE(test_gate_open_secondary_arguments_added),
+		CASE(test_gate_init_fails_gate_stays_open),
+		CASE(test_gate_holder_killed_closed_until_new_node),
+		CASE(test_gate_exit_inside_closed_unless_for_help),
+		CASE(test_gate_no_node_refused),
+		CASE(test_gate_one_inside_next_waits),
+		CASE(test_attach_way_chosen),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -298,6 +298,108 @@ test_socket_of_dead_node_is_replaced_of_live_one_kept(void **state)
 	attach_destroy(second);
 }
 
+/* Ask without waiting for an answer. */
+static void
+ask_later(struct setup *s, int fd, uint32_t op)
+{
+	struct tp_control_request request = request_of(op);
+
+	assert_int_equal(tp_fd_send(fd, &request, sizeof(request), NULL, 0), sizeof(request));
+	run(s, 3);
+}
+
+/* The reason of an answer that is there, -1 if there is none. */
+static int
+answered(int fd, int32_t *error)
+{
+	struct tp_control_response response;
+
+	if (recv(fd, &response, sizeof(response), MSG_DONTWAIT) != sizeof(response))
+		return -1;
+	if (error != NULL)
+		*error = response.error;
+	return (int)response.reason;
+}
+
+static void
+test_gate_one_at_a_time(void **state)
+{
+	struct setup *s = *state;
+	struct tp_control_request leave = request_of(TP_CONTROL_GATE_LEAVE);
+	struct tp_control_request attach = request_of(TP_CONTROL_ATTACH);
+	int first = dial(s);
+	int second = dial(s);
+	int third = dial(s);
+
+	assert_int_equal(ask(s, first, &leave, NULL).reason, TP_INVALID);
+	ask_later(s, first, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(first, NULL), TP_OK);
+	ask_later(s, second, TP_CONTROL_GATE_ENTER);
+	ask_later(s, third, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(second, NULL), -1);
+	/* Who only waits may go: nothing was entered. */
+	close(third);
+	assert_int_equal(ask(s, first, &leave, NULL).reason, TP_OK);
+	run(s, 3);
+	assert_int_equal(answered(second, NULL), TP_OK);
+	assert_int_equal(ask(s, second, &leave, NULL).reason, TP_OK);
+	/* The connection goes on as a client's, and its end means nothing for the gate. */
+	attach.value = 1;
+	assert_int_equal(ask(s, first, &attach, NULL).reason, TP_OK);
+	close(first);
+	close(second);
+	run(s, 10);
+	first = dial(s);
+	ask_later(s, first, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(first, NULL), TP_OK);
+	assert_int_equal(ask(s, first, &leave, NULL).reason, TP_OK);
+	close(first);
+}
+
+static void
+test_gate_holder_gone_closed_and_clients_served(void **state)
+{
+	struct setup *s = *state;
+	int inside = dial(s);
+	int waits = dial(s);
+	int32_t error = 0;
+	int fd;
+
+	ask_later(s, inside, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(inside, NULL), TP_OK);
+	ask_later(s, waits, TP_CONTROL_GATE_ENTER);
+	close(inside);
+	run(s, 5);
+	assert_int_equal(answered(waits, &error), TP_EXHAUSTED);
+	assert_int_equal(error, EOWNERDEAD);
+	close(waits);
+	fd = dial_and_attach(s);
+	ask_later(s, fd, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(fd, &error), TP_EXHAUSTED);
+	assert_int_equal(error, EOWNERDEAD);
+	assert_int_equal(tp_control_client_count(s->control), 1);
+	close(fd);
+}
+
+static void
+test_gate_waited_for_too_long_refused(void **state)
+{
+	struct setup *s = *state;
+	struct tp_control_request request = request_of(TP_CONTROL_GATE_ENTER);
+	struct tp_control_response response;
+	int inside = dial(s);
+	int waits = dial(s);
+	uint64_t begun = s->cluster->now;
+
+	ask_later(s, inside, TP_CONTROL_GATE_ENTER);
+	request.timeout_ns = 100 * CLUSTER_MS;
+	response = ask(s, waits, &request, NULL);
+	assert_int_equal(response.error, ETIMEDOUT);
+	assert_in_range(s->cluster->now - begun, 100 * CLUSTER_MS, 110 * CLUSTER_MS);
+	close(waits);
+	close(inside);
+}
+
 int
 main(void)
 {
@@ -312,6 +414,9 @@ main(void)
 		CASE(test_call_waits_for_silent_member_until_it_is_fenced),
 		CASE(test_client_spoils_ring_is_detached),
 		CASE(test_socket_of_dead_node_is_replaced_of_live_one_kept),
+		CASE(test_gate_one_at_a_time),
+		CASE(test_gate_holder_gone_closed_and_clients_served),
+		CASE(test_gate_waited_for_too_long_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
