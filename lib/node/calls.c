@@ -459,11 +459,13 @@ tp_control_call_result(struct tp_control *control, int call, struct tp_control_r
 	*response = entry_call->response;
 	if (response->reason == TP_OK && response->op == TP_CONTROL_REGION_OPEN) {
 		entry = regions_find(control, entry_call->region_id);
-		if (entry != NULL && entry->words != NULL && fd_max > 0) {
+		/* The words must be of the generation that the answer speaks of. */
+		if (entry != NULL && entry->words != NULL && fd_max > 0 &&
+		    entry->region->generation == response->generation) {
 			fds[0] = tp_segment_fd(entry->words);
 			response->fd_count = 1;
 		} else {
-			/* Destroyed between the answer and its being fetched. */
+			/* Destroyed or reset between the answer and its being fetched. */
 			response->reason = TP_GENERATION;
 			response->effect = TP_EFFECT_NOT_DONE;
 		}

@@ -416,6 +416,38 @@ test_region_created_destroyed_reset_seen_by_all(void **state)
 	cluster_destroy(cluster);
 }
 
+/* The old generation must not be opened with the new one's words: hits look at nothing else. */
+static void
+test_region_reset_before_open_is_fetched_refused(void **state)
+{
+	struct cluster *cluster = cluster_create(1, 64);
+	struct cluster_client client;
+	struct tp_control *control = cluster->nodes[1].control;
+	struct tp_control_request request = { .magic = TP_CONTROL_MAGIC,
+		.version = TP_CONTROL_VERSION, .op = TP_CONTROL_REGION_OPEN,
+		.timeout_ns = 1000 * CLUSTER_MS, .region.name = "x" };
+	struct tp_control_response response;
+	int fds[3];
+	int call;
+
+	cluster_attach(cluster, 1, &client);
+	tp_client_region_close(region_make(&client, "x", 4, TP_REGION_HOME));
+	call = tp_control_call(control, client.id, &request, cluster->now);
+	cluster_run(cluster, CLUSTER_MS);
+	assert_int_equal(tp_client_region_reset(client.client, "x"), 0);
+	cluster_run(cluster, 10 * CLUSTER_MS);
+	assert_int_equal(tp_control_call_result(control, call, &response, fds, 3), 0);
+	assert_int_equal(response.reason, TP_GENERATION);
+	assert_int_equal(response.fd_count, 0);
+	call = tp_control_call(control, client.id, &request, cluster->now);
+	cluster_run(cluster, CLUSTER_MS);
+	assert_int_equal(tp_control_call_result(control, call, &response, fds, 3), 0);
+	assert_int_equal(response.reason, TP_OK);
+	assert_int_equal(response.fd_count, 1);
+	cluster_detach(&client);
+	cluster_destroy(cluster);
+}
+
 static void
 test_region_read_only_written_by_creator_alone(void **state)
 {
@@ -583,6 +615,7 @@ main(void)
 		cmocka_unit_test(test_node_stopped_serves_no_stale_hit_and_comes_back),
 		cmocka_unit_test(test_node_fenced_keeps_its_home_memory),
 		cmocka_unit_test(test_region_created_destroyed_reset_seen_by_all),
+		cmocka_unit_test(test_region_reset_before_open_is_fetched_refused),
 		cmocka_unit_test(test_region_read_only_written_by_creator_alone),
 		cmocka_unit_test(test_region_first_touch_homed_where_touched),
 		cmocka_unit_test(test_heap_here_and_on_another_node),
