@@ -194,6 +194,7 @@ bool client_thread_idle(const struct tp_thread *thread);
 void client_thread_init(struct tp_client *client, struct tp_thread *thread, uint32_t index);
 uint8_t client_guard_take(struct tp_thread *thread, uint32_t from);
 void client_guard_release(struct tp_thread *thread, uint8_t guard);
+void client_guard_empty(struct tp_thread *thread, uint8_t guard);
 int client_request_send(struct tp_thread *thread, struct tp_op *op, uint32_t worker,
 			struct tp_abi_request *request, uint32_t guards);
 

@@ -10,7 +10,9 @@
  * are brought here, and the access finds them in place when it comes to them.
  * At its deadline an access ends though the answer is outstanding: its record
  * and hazard slot stay taken until the answer comes, and then only they are
- * freed, so that the caller's memory is never touched after the end.
+ * freed, so that the caller's memory is never touched after the end. The hazard
+ * slot names no page meanwhile: a thread that has nothing more to do looks at no
+ * answer, and must not keep what the node grants it late.
  */
 #include <errno.h>
 
@@ -326,6 +328,7 @@ op_give_up(struct tp_thread *thread, struct tp_op *op, enum tp_reason reason)
 			effect = TP_EFFECT_UNKNOWN;
 		thread->pending[op->pending].op = NULL;
 		thread->pending[op->pending].late = true;
+		client_guard_empty(thread, thread->pending[op->pending].guard);
 		op->pending = CLIENT_PENDING_NONE;
 	}
 	op_finish(thread, op, reason, effect);

@@ -56,14 +56,23 @@ client_guard_take(struct tp_thread *thread, uint32_t from)
 	return (uint8_t)index;
 }
 
+/* The hazard slot names no page any more; it stays taken. */
 void
-client_guard_release(struct tp_thread *thread, uint8_t guard)
+client_guard_empty(struct tp_thread *thread, uint8_t guard)
 {
 	if (guard == CLIENT_GUARD_NONE)
 		return;
 	RTE_ASSERT(!(thread->guards_free & 1u << guard));
 	/* pairs with the node's acquire load of the slot: it sees all we did to the page */
 	atomic_store_explicit(&thread->shared->guards.key[guard], 0, memory_order_release);
+}
+
+void
+client_guard_release(struct tp_thread *thread, uint8_t guard)
+{
+	if (guard == CLIENT_GUARD_NONE)
+		return;
+	client_guard_empty(thread, guard);
 	thread->guards_free |= 1u << guard;
 }
 
@@ -249,9 +258,8 @@ tp_thread_unregister(struct tp_thread *thread)
 		thread->pending[i].late = true;
 	}
 	for (i = 0; i < TP_ABI_GUARDS; i++)
-		if (CLIENT_GUARDS_PIN & ~thread->guards_free & 1u << i)
-			atomic_store_explicit(&thread->shared->guards.key[i], 0,
-					      memory_order_release);
+		if (~thread->guards_free & 1u << i)
+			client_guard_empty(thread, (uint8_t)i);
 	client_thread_poll(thread);
 
 	pthread_mutex_lock(&client->lock);
