@@ -37,9 +37,11 @@ peer_come_up(struct tp_worker *worker, uint16_t node)
 {
 	/*
 	 * The sessions of an epoch that is over stay as SELF_FENCED left them: what a
-	 * home repeats over a new one is about copies that were dropped here.
+	 * home repeats over a new one is about copies that were dropped here. Nor is a
+	 * peer back that makes a session in an epoch that is over: what it got then
+	 * the next epoch would not take off the books.
 	 */
-	if (worker->fencing != WORKER_FENCING_NO)
+	if (worker->fencing != WORKER_FENCING_NO || worker->peers[node].over)
 		return;
 	peer_set_up(worker, node, true);
 	tp_coherence_peer_up(worker->coherence, node, worker->peers[node].worker_count,
@@ -174,6 +176,8 @@ worker_peer_set(struct tp_worker *worker, const struct worker_command *command)
 	if (peer->epoch != 0 && peer->epoch != command->epoch)
 		/* The endpoint drops the old epoch's sessions without a word. */
 		peer_down(worker, command->node);
+	if (peer->epoch != command->epoch)
+		peer->over = false;
 	peer->epoch = command->epoch;
 	peer->worker_count = command->worker_count;
 	ret = tp_endpoint_peer_set(worker->endpoint, command->node, command->epoch, command->ip,
@@ -195,6 +199,7 @@ void
 worker_peer_fenced(struct tp_worker *worker, uint16_t node)
 {
 	peer_down(worker, node);
+	worker->peers[node].over = true;
 	tp_coherence_peer_fenced(worker->coherence, node, worker->now, &worker->outbox);
 	worker_outbox_run(worker);
 }

@@ -83,6 +83,7 @@ struct worker_peer {
 	uint32_t epoch;			/* 0: not known */
 	uint8_t worker_count;
 	bool up;
+	bool over;			/* of this epoch: it comes up in the next one */
 	bool fence_wanted;		/* the event found no room */
 	bool resend;			/* a message to it was lost: act as if it came back */
 };

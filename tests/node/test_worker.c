@@ -579,6 +579,30 @@ test_peer_up_while_fenced_not_told(void **state)
 	assert_int_equal(fake.peer_up_count, 1);
 }
 
+/* It lives on without knowing, and its session was lost and made again. */
+static void
+test_peer_up_after_its_fence_not_told_before_its_next_epoch(void **state)
+{
+	struct setup *s = *state;
+	struct worker_command set = { .type = WORKER_PEER_SET, .node = 2, .epoch = 1,
+		.ip = 0x0a000002, .worker_count = 1 };
+
+	command(s, set);
+	worker_endpoint_ops.peer_up(s->worker, 2, 1);
+	assert_int_equal(fake.peer_up_count, 1);
+	command(s, (struct worker_command){ .type = WORKER_PEER_FENCED, .node = 2 });
+	worker_endpoint_ops.peer_down(s->worker, 2, 1, TP_PEER_RESET);
+	worker_endpoint_ops.peer_up(s->worker, 2, 1);
+	command(s, set);
+	worker_endpoint_ops.peer_up(s->worker, 2, 1);
+	assert_int_equal(fake.peer_up_count, 1);
+	assert_false(s->worker->peers[2].up);
+	set.epoch = 2;
+	command(s, set);
+	worker_endpoint_ops.peer_up(s->worker, 2, 2);
+	assert_int_equal(fake.peer_up_count, 2);
+}
+
 static void
 test_void_answered_without_a_lease(void **state)
 {
@@ -782,6 +806,7 @@ main(void)
 		CASE(test_lease_lapsed_grant_held_then_asked_again),
 		CASE(test_lease_lapsed_then_fenced_held_is_void),
 		CASE(test_peer_up_while_fenced_not_told),
+		CASE(test_peer_up_after_its_fence_not_told_before_its_next_epoch),
 		CASE(test_void_answered_without_a_lease),
 		CASE(test_send_to_self_comes_back_as_message),
 		CASE(test_atomic_runs_on_slot_and_replies_old_value),
