@@ -128,6 +128,7 @@ void
 tp_client_detach(struct tp_client *client)
 {
 	struct tp_client_region *region;
+	struct tp_client_backend backend;
 	uint32_t i;
 
 	if (client == NULL)
@@ -146,7 +147,10 @@ tp_client_detach(struct tp_client *client)
 		tp_segment_destroy(client->segments[i]);
 	pthread_mutex_destroy(&client->control_lock);
 	pthread_mutex_destroy(&client->lock);
+	backend = client->backend;
 	free(client);
+	if (backend.detach != NULL)
+		backend.detach(backend.ctx);
 }
 
 bool
@@ -154,8 +158,13 @@ tp_client_is_alive(struct tp_client *client)
 {
 	if (atomic_load_explicit(&client->dead, memory_order_relaxed))
 		return false;
-	if (client->socket < 0 || client_socket_is_open(client->socket))
+	if (client->socket < 0) {
+		if (client->backend.is_alive == NULL ||
+		    client->backend.is_alive(client->backend.ctx))
+			return true;
+	} else if (client_socket_is_open(client->socket)) {
 		return true;
+	}
 	if (!atomic_exchange_explicit(&client->dead, true, memory_order_relaxed))
 		TP_CLIENT_LOG(WARNING, "node %u is gone", client->backend.node->node_id);
 	return false;
