@@ -87,6 +87,7 @@ coherence_busy_start(struct coherence_event *ev)
 	RTE_ASSERT(!busy->active);
 	busy->msg = *ev->msg;
 	busy->token = ev->token;
+	busy->since = ev->since;
 	busy->requester = ev->from;
 	busy->requester_worker = ev->from_worker;
 	busy->old_owner = ev->entry->owner;
@@ -122,6 +123,14 @@ coherence_busy_over(struct coherence_event *ev)
 		busy_put(ev, busy);
 }
 
+static bool
+is_atomic(const struct tp_coherence_msg *msg, const struct coherence_id *id)
+{
+	struct coherence_id of = coherence_msg_id(msg);
+
+	return msg->type == TP_MSG_AMO && of.origin == id->origin && of.sequence == id->sequence;
+}
+
 /* The request at hand waits its turn already. */
 bool
 coherence_busy_has(const struct coherence_event *ev)
@@ -139,6 +148,23 @@ coherence_busy_has(const struct coherence_event *ev)
 		    d->ups == ev->c->peers[ev->from].ups)
 			return true;
 	}
+	return false;
+}
+
+/* The atomic is being run, or waits to be. */
+bool
+coherence_busy_has_atomic(const struct coherence_event *ev, const struct coherence_id *id)
+{
+	const struct coherence_busy *busy = coherence_busy_of(ev);
+	uint32_t link;
+
+	if (busy == NULL)
+		return false;
+	if (busy->active && is_atomic(&busy->msg, id))
+		return true;
+	for (link = busy->deferred_first; link != 0; link = ev->c->deferred[link - 1].next)
+		if (is_atomic(&ev->c->deferred[link - 1].msg, id))
+			return true;
 	return false;
 }
 
@@ -160,6 +186,7 @@ coherence_defer(struct coherence_event *ev)
 	*d = (struct coherence_deferred){
 		.msg = *ev->msg,
 		.token = ev->token,
+		.since = ev->since,
 		.ups = c->peers[ev->from].ups,
 		.from = ev->from,
 		.from_worker = ev->from_worker,
@@ -339,6 +366,7 @@ busy_run_deferred(struct coherence_event *ev, struct coherence_busy *busy)
 	deferred_pop(c, busy, &d);
 	ev->msg = &d.msg;
 	ev->token = d.token;
+	ev->since = d.since;
 	ev->has_token = true;
 	ev->from = d.from;
 	ev->from_worker = d.from_worker;
@@ -349,6 +377,7 @@ busy_run_deferred(struct coherence_event *ev, struct coherence_busy *busy)
 			[TP_MSG_PUT_S] = HE_PUT_S,
 			[TP_MSG_PUT_M] = HE_PUT_M,
 			[TP_MSG_AMO] = HE_AMO,
+			[TP_MSG_SETTLE] = HE_SETTLE,
 		};
 
 		coherence_home_step(ev, events[d.msg.type]);

@@ -272,8 +272,9 @@ cache_is_answer(const struct coherence_event *ev)
 	return !(request->flags & REQUEST_LATER);
 }
 
+/* The atomic or settlement that the message answers, NULL: none. */
 static struct coherence_request *
-cache_amo(const struct coherence_event *ev)
+cache_loose(const struct coherence_event *ev)
 {
 	struct tp_coherence *c = ev->c;
 	uint32_t txn = rte_le_to_cpu_32(ev->msg->txn);
@@ -283,8 +284,11 @@ cache_amo(const struct coherence_event *ev)
 	if (index >= c->request_total)
 		return NULL;
 	request = &c->requests[index];
-	if (!request->used || request->sent != TP_MSG_AMO || request->txn != txn ||
+	if (!request->used || !coherence_request_is_loose(request) || request->txn != txn ||
 	    request->region != ev->region->index || request->page != ev->index)
+		return NULL;
+	if (ev->msg->type != TP_MSG_NACK &&
+	    (ev->msg->type == TP_MSG_AMO_RESULT) != (request->sent == TP_MSG_AMO))
 		return NULL;
 	return request;
 }
@@ -324,15 +328,17 @@ coherence_cache_message(struct coherence_event *ev)
 	case TP_MSG_WB_ACK:
 		break;
 	case TP_MSG_AMO_RESULT:
+	case TP_MSG_SETTLE_RESULT:
 	case TP_MSG_NACK:
-		request = cache_amo(ev);
+		request = cache_loose(ev);
 		if (request != NULL) {
-			coherence_request_amo_done(ev, request);
+			coherence_atomic_told(ev, request);
 			return;
 		}
 		/* fall through */
 	default:
-		if (ev->msg->type == TP_MSG_AMO_RESULT || !cache_is_answer(ev)) {
+		if (ev->msg->type == TP_MSG_AMO_RESULT ||
+		    ev->msg->type == TP_MSG_SETTLE_RESULT || !cache_is_answer(ev)) {
 			ev->c->stats.stale_messages++;
 			return;
 		}

@@ -35,6 +35,7 @@
 #define COMPLETE_BATCH 8	/* waiters answered in one step */
 #define INV_BATCH 8		/* INV sent in one step */
 #define STEP_ACTIONS 16		/* room a step needs in the outbox */
+#define AMO_LEFT_MAX 0xffffu	/* ms: that or more */
 #define EVICT_RESERVE 16	/* requests that only evictions may take */
 
 /* Cache-side states of a page: docs/coherence.md, "Cache side". */
@@ -94,6 +95,7 @@
 	EVENT(GET_S)		\
 	EVENT(GET_M)		\
 	EVENT(AMO)		\
+	EVENT(SETTLE)		\
 	EVENT(PUT_S)		\
 	EVENT(PUT_M)		\
 	EVENT(INV_ACK)		\
@@ -182,16 +184,18 @@ struct coherence_request {
 	uint32_t next;		/* free list or ready list, 1 + request */
 	uint32_t slot_next;	/* slot list, 1 + request */
 	uint32_t ups;		/* of the home when it was sent */
+	uint32_t downs;
 	uint16_t home;
 	uint8_t sent;		/* message outstanding, 0: none */
 	uint8_t flags;		/* REQUEST_* */
 	bool used;
 	uint8_t backoff;
-	struct tp_coherence_atomic atomic;	/* sent == TP_MSG_AMO */
+	struct tp_coherence_atomic atomic;	/* sent == TP_MSG_AMO, TP_MSG_SETTLE: its id */
 };
 
 struct coherence_waiter {
 	uint64_t cookie;
+	uint64_t deadline;
 	uint32_t next;		/* 1 + waiter */
 	uint32_t previous;
 	uint32_t request;	/* index */
@@ -202,6 +206,7 @@ struct coherence_waiter {
 struct coherence_deferred {
 	struct tp_coherence_msg msg;
 	uint64_t token;
+	uint64_t since;		/* when it came */
 	uint32_t next;		/* 1 + deferred */
 	uint32_t ups;		/* of the sender when it came */
 	uint16_t from;
@@ -211,6 +216,7 @@ struct coherence_deferred {
 struct coherence_busy {
 	struct tp_coherence_msg msg;	/* the request that is being done */
 	uint64_t token;
+	uint64_t since;		/* when it came */
 	uint32_t region;	/* index */
 	uint32_t page;
 	uint32_t next;		/* free list or ready list, 1 + busy */
@@ -237,6 +243,7 @@ struct coherence_busy {
 
 struct coherence_peer {
 	uint32_t ups;		/* sessions made or lost so far */
+	uint32_t downs;		/* sessions lost: what was sent before does not arrive any more */
 	uint16_t worker_count;	/* 0: not known */
 	uint16_t resets;	/* its home side started anew, low bits */
 	bool up;
@@ -269,6 +276,12 @@ struct coherence_heap {
 	uint32_t *place;	/* shape [id], 1 + position, 0: not in it */
 	uint32_t *ids;		/* shape [position] */
 	uint32_t count;
+};
+
+/* Which atomic; sequence 0: none. */
+struct coherence_id {
+	uint64_t origin;	/* as in struct tp_coherence_atomic */
+	uint64_t sequence;
 };
 
 struct coherence_fifo {
@@ -320,6 +333,15 @@ struct tp_coherence {
 	uint32_t deferred_free;
 	uint32_t deferred_used;
 
+	struct coherence_kept_set *kept;	/* shape [kept_mask + 1] */
+	struct coherence_fence *fences;		/* shape [fence_count] in use */
+	uint32_t kept_mask;
+	uint32_t fence_count;
+	uint64_t born_ns;		/* nothing was run here before */
+	uint64_t turn_ns;		/* of the last turn */
+	uint64_t gap_end_ns;		/* when the last turn began that came late */
+	uint32_t settling;		/* own SETTLE outstanding */
+
 	struct coherence_heap heap;
 	struct coherence_peer *peers;	/* shape [node_id_max + 1] */
 
@@ -343,6 +365,7 @@ struct coherence_event {
 	struct tp_directory_entry *entry;	/* home side only */
 	const struct tp_coherence_msg *msg;	/* NULL: not a message */
 	uint64_t token;
+	uint64_t since;				/* when the message came */
 	uint32_t index;				/* page index */
 	uint16_t home;
 	uint16_t from;
@@ -413,9 +436,22 @@ bool coherence_request_fail(struct tp_coherence *c, struct coherence_request *re
 void coherence_request_no_slot(struct tp_coherence *c, struct coherence_request *request);
 void coherence_request_slot_freed(struct tp_coherence *c);
 uint32_t coherence_request_poll(struct tp_coherence *c);
-void coherence_request_amo_done(struct coherence_event *ev, struct coherence_request *request);
+struct coherence_request *coherence_request_alloc(struct tp_coherence *c,
+	const struct coherence_event *ev, bool evict);
+void coherence_request_free(struct tp_coherence *c, struct coherence_request *request);
 bool coherence_request_void(struct tp_coherence *c, struct coherence_request *request,
 	uint8_t reason);
+
+/* atomic.c */
+uint8_t coherence_atomic_request(struct coherence_event *ev,
+	const struct tp_coherence_atomic *atomic, const struct tp_coherence_client *client);
+uint8_t coherence_atomic_settle(struct coherence_event *ev,
+	const struct tp_coherence_atomic *atomic, const struct tp_coherence_client *client);
+void coherence_atomic_emit(struct tp_coherence *c, const struct coherence_request *request,
+	struct tp_coherence_msg *msg);
+void coherence_atomic_told(struct coherence_event *ev, struct coherence_request *request);
+void coherence_atomic_wait_short(struct tp_coherence *c, struct coherence_request *request);
+void coherence_atomic_back(struct coherence_event *ev, struct coherence_request *request);
 
 /* waiter.c */
 bool coherence_waiter_add(struct tp_coherence *c, struct coherence_request *request,
@@ -442,12 +478,17 @@ void coherence_home_nack(struct coherence_event *ev, uint16_t node, uint16_t wor
 	enum tp_reason reason, uint8_t flags);
 void coherence_home_forward(struct coherence_event *ev);
 
+/* home_atomic.c */
+void coherence_home_run_atomic(struct coherence_event *ev, const struct tp_coherence_msg *amo,
+	uint16_t node, uint16_t worker, uint64_t since);
+
 /* busy.c */
 struct coherence_busy *coherence_busy_of(const struct coherence_event *ev);
 struct coherence_busy *coherence_busy_start(struct coherence_event *ev);
 void coherence_busy_over(struct coherence_event *ev);
 bool coherence_busy_has(const struct coherence_event *ev);
 void coherence_fence_ask(struct tp_coherence *c, uint16_t node);
+bool coherence_busy_has_atomic(const struct coherence_event *ev, const struct coherence_id *id);
 bool coherence_defer(struct coherence_event *ev);
 bool coherence_pending_test(const struct coherence_event *ev, uint16_t node);
 bool coherence_pending_clear(struct coherence_event *ev, uint16_t node);
@@ -458,12 +499,43 @@ void coherence_busy_waits(struct coherence_event *ev, uint16_t node);
 uint32_t coherence_busy_poll(struct tp_coherence *c);
 bool coherence_busy_free(struct coherence_event *ev);
 
+/* kept.c */
+bool coherence_kept_init(struct tp_coherence *c);
+void coherence_kept_fini(struct tp_coherence *c);
+void coherence_kept_prefetch(const struct tp_coherence *c, const struct coherence_id *id);
+uint64_t *coherence_kept_find(const struct tp_coherence *c, const struct coherence_id *id);
+uint64_t *coherence_kept_add(struct tp_coherence *c, const struct coherence_id *id);
+uint64_t coherence_kept_span(const struct tp_coherence *c, const struct coherence_id *id);
+void coherence_kept_turn(struct tp_coherence *c);
+bool coherence_fence_add(struct coherence_event *ev, const struct coherence_id *id);
+bool coherence_fence_take(struct coherence_event *ev, const struct coherence_id *id);
+
 /* evict.c */
 void coherence_evict_start(struct tp_coherence *c);
 uint32_t coherence_evict_poll(struct tp_coherence *c);
 
 /* member.c */
 uint32_t coherence_job_poll(struct tp_coherence *c);
+
+/* The atomic that an AMO is, or that a SETTLE asks after. */
+static inline struct coherence_id
+coherence_msg_id(const struct tp_coherence_msg *msg)
+{
+	uint64_t node = msg->type == TP_MSG_SETTLE ? rte_le_to_cpu_64(msg->compare) :
+		rte_le_to_cpu_16(msg->requester);
+
+	return (struct coherence_id){
+		.origin = node << 48 | rte_le_to_cpu_64(msg->identity) >> 16,
+		.sequence = rte_le_to_cpu_64(msg->sequence),
+	};
+}
+
+/* It belongs to no state of its page; several may be outstanding for one. */
+static inline bool
+coherence_request_is_loose(const struct coherence_request *request)
+{
+	return request->sent == TP_MSG_AMO || request->sent == TP_MSG_SETTLE;
+}
 
 /* Index of a 1 + index link. */
 static inline uint32_t

@@ -77,7 +77,7 @@ pools_alloc(struct tp_coherence *c)
 	c->heap.place = calloc(timers, sizeof(*c->heap.place));
 	c->heap.ids = calloc(timers, sizeof(*c->heap.ids));
 	c->pending = map_zeroed(pending_bytes(c));
-	return c->regions != NULL && c->region_hash != NULL && c->frames != NULL &&
+	return coherence_kept_init(c) && c->regions != NULL && c->region_hash != NULL && c->frames != NULL &&
 		c->requests != NULL && c->waiters != NULL && c->busy != NULL &&
 		c->deferred != NULL && c->peers != NULL && c->jobs != NULL &&
 		c->heap.key != NULL && c->heap.place != NULL && c->heap.ids != NULL &&
@@ -176,6 +176,7 @@ tp_coherence_destroy(struct tp_coherence *c)
 	for (i = 0; i < c->region_count; i++)
 		if (c->regions[i].region != NULL)
 			region_unmap(&c->regions[i]);
+	coherence_kept_fini(c);
 	if (c->pending != NULL)
 		munmap(c->pending, pending_bytes(c));
 	free(c->heap.ids);
@@ -444,6 +445,7 @@ tp_coherence_poll(struct tp_coherence *c, uint64_t now, struct tp_outbox *outbox
 
 	c->out = outbox;
 	c->now = now;
+	coherence_kept_turn(c);
 	work += coherence_waiter_poll(c);
 	work += coherence_busy_poll(c);
 	work += coherence_request_poll(c);

@@ -5,6 +5,8 @@
  * docs/coherence.md, "Home". coherence_home_step() holds the only store to an
  * entry's state; actions are short and never step again.
  */
+#include <rte_branch_prediction.h>
+
 #include "table_priv.h"
 
 bool
@@ -39,6 +41,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(get_s), TO(S) },
 		[HE_GET_M]   = { DO(get_m), TO(M) },
 		[HE_AMO]     = { DO(amo), TO(U) },
+		[HE_SETTLE]  = { DO(settle), TO(U) },
 		[HE_PUT_S]   = { DO(put_ack), TO(U) },
 		[HE_PUT_M]   = { DO(put_ack), TO(U) },
 		[HE_INV_ACK] = { DO(stale), TO(U) },
@@ -51,6 +54,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(get_s), TO(S) },
 		[HE_GET_M]   = { DO(get_m_shared), TO2(S_INV, M) },
 		[HE_AMO]     = { DO(amo_shared), TO2(S_INV, U) },
+		[HE_SETTLE]  = { DO(settle), TO(S) },
 		[HE_PUT_S]   = { DO(put_shared), TO2(S, U) },
 		[HE_PUT_M]   = { DO(put_shared), TO2(S, U) },
 		[HE_INV_ACK] = { DO(stale), TO(S) },
@@ -63,6 +67,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(get_owned), TO2(M_FWD_S, L) },
 		[HE_GET_M]   = { DO(get_owned), TO2(M_FWD_M, L) },
 		[HE_AMO]     = { DO(recall), TO(M_RECALL) },
+		[HE_SETTLE]  = { DO(settle), TO(M) },
 		[HE_PUT_S]   = { DO(put_ack), TO(M) },
 		[HE_PUT_M]   = { DO(put_owned), TO(U) },
 		[HE_INV_ACK] = { DO(stale), TO(M) },
@@ -75,6 +80,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(refuse_lost), TO(L) },
 		[HE_GET_M]   = { DO(refuse_lost), TO(L) },
 		[HE_AMO]     = { DO(refuse_lost), TO(L) },
+		[HE_SETTLE]  = { DO(settle), TO(L) },
 		[HE_PUT_S]   = { DO(put_ack), TO(L) },
 		[HE_PUT_M]   = { DO(put_ack), TO(L) },
 		[HE_INV_ACK] = { DO(stale), TO(L) },
@@ -87,6 +93,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(defer), TO(S_INV) },
 		[HE_GET_M]   = { DO(defer), TO(S_INV) },
 		[HE_AMO]     = { DO(defer), TO(S_INV) },
+		[HE_SETTLE]  = { DO(settle), TO(S_INV) },
 		[HE_PUT_S]   = { DO(defer), TO(S_INV) },
 		[HE_PUT_M]   = { DO(defer), TO(S_INV) },
 		[HE_INV_ACK] = { DO(inv_ack), TO2(M, U) },
@@ -99,6 +106,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(defer), TO(L_INV) },
 		[HE_GET_M]   = { DO(defer), TO(L_INV) },
 		[HE_AMO]     = { DO(defer), TO(L_INV) },
+		[HE_SETTLE]  = { DO(settle), TO(L_INV) },
 		[HE_PUT_S]   = { DO(put_ack), TO(L_INV) },
 		[HE_PUT_M]   = { DO(put_ack), TO(L_INV) },
 		[HE_INV_ACK] = { DO(lost_ack), TO(L) },
@@ -111,6 +119,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(defer), TO(M_FWD_S) },
 		[HE_GET_M]   = { DO(defer), TO(M_FWD_S) },
 		[HE_AMO]     = { DO(defer), TO(M_FWD_S) },
+		[HE_SETTLE]  = { DO(settle), TO(M_FWD_S) },
 		[HE_PUT_S]   = { DO(put_s_early), TO(M_FWD_S) },
 		[HE_PUT_M]   = { DO(defer), TO(M_FWD_S) },
 		[HE_INV_ACK] = { DO(stale), TO(M_FWD_S) },
@@ -123,6 +132,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(defer), TO(M_FWD_M) },
 		[HE_GET_M]   = { DO(defer), TO(M_FWD_M) },
 		[HE_AMO]     = { DO(defer), TO(M_FWD_M) },
+		[HE_SETTLE]  = { DO(settle), TO(M_FWD_M) },
 		[HE_PUT_S]   = { DO(defer), TO(M_FWD_M) },
 		[HE_PUT_M]   = { DO(put_unblock), TO(U) },
 		[HE_INV_ACK] = { DO(stale), TO(M_FWD_M) },
@@ -135,6 +145,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(defer), TO(M_RECALL) },
 		[HE_GET_M]   = { DO(defer), TO(M_RECALL) },
 		[HE_AMO]     = { DO(defer), TO(M_RECALL) },
+		[HE_SETTLE]  = { DO(settle), TO(M_RECALL) },
 		[HE_PUT_S]   = { DO(defer), TO(M_RECALL) },
 		[HE_PUT_M]   = { DO(defer), TO(M_RECALL) },
 		[HE_INV_ACK] = { DO(stale), TO(M_RECALL) },
@@ -147,6 +158,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(defer), TO(S_UNB) },
 		[HE_GET_M]   = { DO(defer), TO(S_UNB) },
 		[HE_AMO]     = { DO(defer), TO(S_UNB) },
+		[HE_SETTLE]  = { DO(settle), TO(S_UNB) },
 		[HE_PUT_S]   = { DO(put_s_unblock), TO(S) },
 		[HE_PUT_M]   = { DO(defer), TO(S_UNB) },
 		[HE_INV_ACK] = { DO(stale), TO(S_UNB) },
@@ -159,6 +171,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_GET_S]   = { DO(defer), TO(M_UNB) },
 		[HE_GET_M]   = { DO(defer), TO(M_UNB) },
 		[HE_AMO]     = { DO(defer), TO(M_UNB) },
+		[HE_SETTLE]  = { DO(settle), TO(M_UNB) },
 		[HE_PUT_S]   = { DO(defer), TO(M_UNB) },
 		[HE_PUT_M]   = { DO(put_unblock), TO(U) },
 		[HE_INV_ACK] = { DO(stale), TO(M_UNB) },
@@ -229,18 +242,30 @@ coherence_home_step(struct coherence_event *ev, enum home_event event)
 	entry_assert_state(ev);
 }
 
+/* An atomic that was settled as not done while it was on its way. */
+static bool
+is_fenced(struct coherence_event *ev)
+{
+	struct coherence_id id = coherence_msg_id(ev->msg);
+
+	return coherence_fence_take(ev, &id);
+}
+
 static void
 home_request(struct coherence_event *ev, enum home_event event)
 {
-	bool get = event == HE_GET_S || event == HE_GET_M || event == HE_AMO;
+	bool page = event == HE_GET_S || event == HE_GET_M;
+	bool get = page || event == HE_AMO;
 
 	/* One that does not know yet that it is fenced must not come back on the books. */
 	if (ev->c->peers[ev->from].fencing || ev->c->peers[ev->from].fenced)
 		coherence_home_nack(ev, ev->from, ev->from_worker,
 			rte_le_to_cpu_32(ev->msg->txn), TP_EXHAUSTED, TP_MSG_F_RETRY);
-	else if (get && event != HE_AMO && ev->msg->flags & TP_MSG_F_RETRY &&
+	else if (page && ev->msg->flags & TP_MSG_F_RETRY &&
 		 !coherence_mutant(ev->c, MUTANT_retry_new_grant))
 		home_repeated(ev);
+	else if (unlikely(ev->c->fence_count != 0) && event == HE_AMO && is_fenced(ev))
+		home_refuse_spent(ev);
 	else if (get && ev->entry->transient != 0 && coherence_home_is_stable(ev->entry->state))
 		home_defer(ev);	/* others came first */
 	else
@@ -282,6 +307,9 @@ coherence_home_message(struct coherence_event *ev)
 		break;
 	case TP_MSG_AMO:
 		home_request(ev, HE_AMO);
+		break;
+	case TP_MSG_SETTLE:
+		home_request(ev, HE_SETTLE);
 		break;
 	case TP_MSG_PUT_S:
 		home_request(ev, HE_PUT_S);

@@ -111,26 +111,6 @@ grant(struct coherence_event *ev, uint16_t node, uint16_t worker, uint32_t txn, 
 		data(ev, TP_MSG_DATA_M, node, worker, txn, 0);
 }
 
-/* Nobody has a copy: run the atomic on home memory. */
-static void
-run_atomic(struct coherence_event *ev, const struct tp_coherence_msg *amo, uint16_t node,
-	uint16_t worker)
-{
-	struct tp_action *action;
-
-	sharers_clear(ev);
-	coherence_home_frame_zero(ev);
-	coherence_action_page(ev, TP_ACTION_ATOMIC, TP_ACCESS_NONE);
-	action = &ev->c->out->actions[ev->c->out->count - 1];
-	action->node = node;
-	action->worker = worker;
-	action->msg = *amo;
-	action->msg.type = TP_MSG_AMO_RESULT;
-	action->msg.flags = 0;
-	action->msg.sequence = rte_cpu_to_le_64(ev->entry->sequence);
-	ev->c->stats.atomics_home++;
-}
-
 /* The page's contents are nowhere any more. */
 static void
 lose(struct coherence_event *ev)
@@ -194,7 +174,7 @@ home_amo(struct coherence_event *ev)
 	if (!coherence_frame_take(ev))
 		return refuse(ev, TP_EXHAUSTED, 0);
 	ev->entry->sequence++;
-	run_atomic(ev, ev->msg, ev->from, ev->from_worker);
+	coherence_home_run_atomic(ev, ev->msg, ev->from, ev->from_worker, ev->since);
 	return WAY_NEXT;
 }
 
@@ -208,7 +188,8 @@ finish_inv(struct coherence_event *ev)
 		return WAY_ALT;
 	}
 	if (busy->msg.type == TP_MSG_AMO) {
-		run_atomic(ev, &busy->msg, busy->requester, busy->requester_worker);
+		coherence_home_run_atomic(ev, &busy->msg, busy->requester, busy->requester_worker,
+			busy->since);
 		return WAY_ALT;
 	}
 	grant(ev, busy->requester, busy->requester_worker, rte_le_to_cpu_32(busy->msg.txn),
@@ -276,7 +257,7 @@ home_amo_shared(struct coherence_event *ev)
 		return refuse(ev, TP_EXHAUSTED, 0);
 	if (!has_other(ev, TP_NODE_NONE)) {
 		ev->entry->sequence++;
-		run_atomic(ev, ev->msg, ev->from, ev->from_worker);
+		coherence_home_run_atomic(ev, ev->msg, ev->from, ev->from_worker, ev->since);
 		return WAY_ALT;
 	}
 	busy = coherence_busy_start(ev);
@@ -487,7 +468,8 @@ home_wb_recalled(struct coherence_event *ev)
 		return WAY_ALT;
 	}
 	if (!busy->cancelled)
-		run_atomic(ev, &busy->msg, busy->requester, busy->requester_worker);
+		coherence_home_run_atomic(ev, &busy->msg, busy->requester, busy->requester_worker,
+			busy->since);
 	return WAY_NEXT;
 }
 

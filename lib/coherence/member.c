@@ -43,6 +43,7 @@ tp_coherence_peer_down(struct tp_coherence *c, uint16_t node, uint64_t now,
 	c->peers[node].up = false;
 	c->peers[node].up_after = false;
 	c->peers[node].ups++;
+	c->peers[node].downs++;
 	job_push(c, JOB_DOWN, node);
 }
 
@@ -83,6 +84,7 @@ tp_coherence_peer_fenced(struct tp_coherence *c, uint16_t node, uint64_t now,
 	c->peers[node].up = false;
 	c->peers[node].up_after = false;
 	c->peers[node].ups++;
+	c->peers[node].downs++;
 	c->peers[node].fenced = true;
 	c->peers[node].fencing = true;
 	job_push(c, JOB_FENCED, node);
@@ -103,9 +105,12 @@ tp_coherence_self_fenced(struct tp_coherence *c, uint64_t now, struct tp_outbox 
 	uint32_t node;
 
 	/* What the others answer in the old sessions counts for nothing. */
-	for (node = 0; node <= c->config.node_id_max; node++)
-		if (node != c->config.node_id)
-			c->peers[node].muted = true;
+	for (node = 0; node <= c->config.node_id_max; node++) {
+		if (node == c->config.node_id)
+			continue;
+		c->peers[node].muted = true;
+		c->peers[node].downs++;
+	}
 	job_push(c, JOB_SELF_FENCED, TP_NODE_NONE);
 }
 
@@ -114,6 +119,45 @@ static bool
 job_is_about(const struct tp_coherence *c, const struct coherence_job *job, uint16_t home)
 {
 	return job->kind == JOB_SELF_FENCED ? home != c->config.node_id : home == job->node;
+}
+
+/*
+ * Atomics and their settlement belong to a session. An atomic ends with it; the
+ * job is late for one that was sent in the next session already. A settlement is
+ * asked for again, and given up if there is no next session soon.
+ */
+static bool
+job_loose(struct tp_coherence *c, const struct coherence_job *job,
+	struct coherence_request *request)
+{
+	struct coherence_event ev;
+
+	if (coherence_mutant(c, MUTANT_double_atomic) && request->sent == TP_MSG_AMO &&
+	    job->kind <= JOB_UP) {
+		coherence_event_init(&ev, c, &c->regions[request->region], request->page);
+		if (job->kind == JOB_UP && request->ups != c->peers[job->node].ups)
+			coherence_request_send(&ev, request, request->sent, TP_MSG_F_RETRY);
+		return true;
+	}
+	if (request->sent == TP_MSG_AMO && (job->kind == JOB_UP ||
+	    request->downs == c->peers[request->home].downs))
+		return true;
+	switch (job->kind) {
+	case JOB_UP:
+		coherence_event_init(&ev, c, &c->regions[request->region], request->page);
+		coherence_atomic_back(&ev, request);
+		return true;
+	case JOB_DOWN:
+		if (request->sent == TP_MSG_SETTLE) {
+			coherence_atomic_wait_short(c, request);
+			return true;
+		}
+		return coherence_request_fail(c, request, TP_UNREACHABLE);
+	case JOB_HOME_RESET:
+		return coherence_request_fail(c, request, TP_NODE_CRASHED);
+	default:
+		return coherence_request_fail(c, request, TP_PARTITION);
+	}
 }
 
 /* One request: what the job does to it. @return false: once more. */
@@ -125,11 +169,11 @@ job_request(struct tp_coherence *c, const struct coherence_job *job,
 
 	if (!request->used || !job_is_about(c, job, request->home))
 		return true;
+	if (coherence_request_is_loose(request))
+		return job_loose(c, job, request);
 	coherence_event_init(&ev, c, &c->regions[request->region], request->page);
 	switch (job->kind) {
 	case JOB_DOWN:
-		if (coherence_mutant(c, MUTANT_double_atomic) && request->sent == TP_MSG_AMO)
-			return true;
 		if (!coherence_request_fail(c, request, TP_UNREACHABLE))
 			return false;
 		if (request->used)

@@ -43,6 +43,8 @@ static const struct message_kind message_kinds[TP_MSG_COUNT] = {
 	[TP_MSG_WB] = { TP_MSG_F_ZERO | TP_MSG_F_IN_PLACE | TP_MSG_F_NO_DATA, false, true, true,
 			false },
 	[TP_MSG_UNBLOCK] = { 0, false, false, true, false },
+	[TP_MSG_SETTLE] = { TP_MSG_F_RETRY | TP_MSG_F_SENT, true, false, true, false },
+	[TP_MSG_SETTLE_RESULT] = { 0, false, false, false, true },
 };
 
 /* A message about the event's page, from this node. */
@@ -96,6 +98,23 @@ atomic_is_valid(const struct tp_coherence_msg *msg, uint32_t page_bytes)
 	return offset % msg->atomic_width == 0 && offset < page_bytes;
 }
 
+/* What only atomics and their settlement have. */
+static bool
+identity_is_valid(const struct tp_coherence *c, const struct tp_coherence_msg *msg)
+{
+	switch (msg->type) {
+	case TP_MSG_SETTLE:
+		return msg->effect == 0 && msg->sequence != 0 &&
+			rte_le_to_cpu_64(msg->compare) <= c->config.node_id_max;
+	case TP_MSG_AMO:
+		return msg->effect == 0;
+	case TP_MSG_SETTLE_RESULT:
+		return msg->identity == 0 && msg->effect <= TP_EFFECT_NOT_DONE;
+	default:
+		return msg->effect == 0 && msg->identity == 0;
+	}
+}
+
 /* What can be told without the region. */
 static bool
 message_is_formed(const struct tp_coherence *c, uint16_t from, uint16_t from_worker,
@@ -107,7 +126,7 @@ message_is_formed(const struct tp_coherence *c, uint16_t from, uint16_t from_wor
 
 	if (coherence_mutant(c, MUTANT_double_atomic))
 		allowed |= TP_MSG_F_RETRY;
-	if (msg->flags & ~allowed || msg->reserved0 != 0 || msg->reserved1 != 0)
+	if (msg->flags & ~allowed || !identity_is_valid(c, msg))
 		return false;
 	if (from > c->config.node_id_max || from_worker >= c->peers[from].worker_count)
 		return false;
@@ -192,6 +211,7 @@ message_locate(struct coherence_event *ev, uint32_t payload_bytes)
 	struct tp_coherence *c = ev->c;
 	const struct tp_coherence_msg *msg = ev->msg;
 	struct coherence_event found;
+	struct coherence_id id;
 	struct coherence_region *region =
 		coherence_region_find(c, rte_le_to_cpu_32(msg->region_id));
 	uint32_t page_index = rte_le_to_cpu_32(msg->page_index);
@@ -225,9 +245,12 @@ message_locate(struct coherence_event *ev, uint32_t payload_bytes)
 	}
 	if (msg->type == TP_MSG_GET_S || msg->type == TP_MSG_GET_M)
 		coherence_slot_hint(ev, 0, 0, false);
-	else if (msg->type == TP_MSG_AMO)
+	else if (msg->type == TP_MSG_AMO) {
 		coherence_slot_hint(ev, 4u * rte_le_to_cpu_16(msg->atomic_offset_words),
 			msg->atomic_width, false);
+		id = coherence_msg_id(msg);
+		coherence_kept_prefetch(c, &id);
+	}
 	return true;
 }
 
@@ -240,6 +263,7 @@ tp_coherence_message(struct tp_coherence *c, uint16_t from_node, uint16_t from_w
 		.c = c,
 		.msg = msg,
 		.token = token,
+		.since = now,
 		.from = from_node,
 		.from_worker = from_worker,
 	};

@@ -14,8 +14,8 @@ request_timer_id(const struct tp_coherence *c, const struct coherence_request *r
 	return c->config.waiter_count + (uint32_t)(request - c->requests);
 }
 
-static struct coherence_request *
-request_alloc(struct tp_coherence *c, const struct coherence_event *ev, bool evict)
+struct coherence_request *
+coherence_request_alloc(struct tp_coherence *c, const struct coherence_event *ev, bool evict)
 {
 	struct coherence_request *request;
 	uint32_t link = c->request_free;
@@ -38,14 +38,16 @@ request_alloc(struct tp_coherence *c, const struct coherence_event *ev, bool evi
 	return request;
 }
 
-static void
-request_free(struct tp_coherence *c, struct coherence_request *request)
+void
+coherence_request_free(struct tp_coherence *c, struct coherence_request *request)
 {
 	uint32_t txn = request->txn;
 
 	RTE_ASSERT(request->used && request->waiter_first == 0);
 	coherence_heap_clear(&c->heap, request_timer_id(c, request));
 	c->regions[request->region].requests_held--;
+	if (request->sent == TP_MSG_SETTLE)
+		c->settling--;
 	*request = (struct coherence_request){ .txn = txn, .next = c->request_free };
 	c->request_free = (uint32_t)(request - c->requests) + 1;
 	c->request_used--;
@@ -66,7 +68,7 @@ coherence_request_get(struct coherence_event *ev, bool evict)
 
 	if (request != NULL)
 		return request;
-	request = request_alloc(ev->c, ev, evict);
+	request = coherence_request_alloc(ev->c, ev, evict);
 	if (request != NULL)
 		ev->page->request = (uint32_t)(request - ev->c->requests) + 1;
 	return request;
@@ -76,11 +78,18 @@ coherence_request_get(struct coherence_event *ev, bool evict)
 void
 coherence_request_settle(struct tp_coherence *c, struct coherence_request *request)
 {
+	if (coherence_request_is_loose(request)) {
+		/* An atomic on its way stays: that it may arrive yet must be known. */
+		if (request->waiter_first == 0 &&
+		    (request->sent == TP_MSG_SETTLE || request->flags & REQUEST_LATER))
+			coherence_request_free(c, request);
+		return;
+	}
 	if (request->waiter_first != 0 || request->sent != 0 ||
 	    request->flags & (REQUEST_READY | REQUEST_NO_SLOT | REQUEST_EVICT))
 		return;
 	c->regions[request->region].pages[request->page].request = 0;
-	request_free(c, request);
+	coherence_request_free(c, request);
 }
 
 static void
@@ -167,13 +176,8 @@ request_emit(struct coherence_event *ev, struct coherence_request *request, uint
 	msg.flags = flags;
 	if (request->sent == TP_MSG_GET_M && ev->page->state == CACHE_SM)
 		msg.flags |= TP_MSG_F_HAVE_COPY;
-	if (request->sent == TP_MSG_AMO) {
-		msg.atomic_op = request->atomic.op;
-		msg.atomic_width = request->atomic.width;
-		msg.atomic_offset_words = rte_cpu_to_le_16((uint16_t)(request->atomic.offset / 4));
-		msg.operand = rte_cpu_to_le_64(request->atomic.operand);
-		msg.compare = rte_cpu_to_le_64(request->atomic.compare);
-	}
+	if (coherence_request_is_loose(request))
+		coherence_atomic_emit(ev->c, request, &msg);
 	coherence_send(ev, request->home, coherence_worker_of(ev, request->home), &msg,
 		request->sent == TP_MSG_PUT_M);
 	if (request->sent == TP_MSG_GET_S || request->sent == TP_MSG_GET_M)
@@ -199,10 +203,17 @@ coherence_request_send(struct coherence_event *ev, struct coherence_request *req
 	}
 	request->flags &= (uint8_t)~REQUEST_LATER;
 	/* A question is no repeat: the new session's JOB_UP still owes one. */
-	if (!(flags & TP_MSG_F_PROBE))
+	if (!(flags & TP_MSG_F_PROBE)) {
 		request->ups = c->peers[request->home].ups;
-	/* To a home that is down nothing is sent: PEER_UP sends it again. */
-	if (c->peers[request->home].up)
+		request->downs = c->peers[request->home].downs;
+	}
+	/*
+	 * To a home that is down nothing is sent: PEER_UP sends it again. Nor is a
+	 * settlement to one whose answers are dropped: it could overtake the atomic,
+	 * which is on its way in that session still.
+	 */
+	if (c->peers[request->home].up &&
+	    !(type == TP_MSG_SETTLE && c->peers[request->home].muted))
 		request_emit(ev, request, flags);
 	if (request->sent == TP_MSG_GET_S || request->sent == TP_MSG_GET_M)
 		coherence_heap_set(&c->heap, request_timer_id(c, request),
@@ -290,20 +301,20 @@ coherence_request_complete(struct coherence_event *ev, unsigned int state, uint3
 bool
 coherence_request_fail(struct tp_coherence *c, struct coherence_request *request, uint8_t reason)
 {
-	bool atomic = request->sent == TP_MSG_AMO;
+	bool loose = coherence_request_is_loose(request);
 	uint32_t count;
 
 	for (count = 0; request->waiter_first != 0 && count < COMPLETE_BATCH; count++) {
 		uint32_t index = request->waiter_first - 1;
 
 		coherence_waiter_void(c, c->waiters[index].cookie,
-			atomic ? tp_result_unknown(reason) : tp_result_void(reason));
+			loose ? tp_result_unknown(reason) : tp_result_void(reason));
 		coherence_waiter_remove(c, index);
 	}
 	if (request->waiter_first != 0)
 		return false;
-	if (atomic)
-		request_free(c, request);
+	if (loose)
+		coherence_request_free(c, request);
 	return true;
 }
 
@@ -312,52 +323,19 @@ bool
 coherence_request_void(struct tp_coherence *c, struct coherence_request *request, uint8_t reason)
 {
 	struct coherence_event ev;
-	bool atomic = request->sent == TP_MSG_AMO;
+	bool loose = coherence_request_is_loose(request);
 
 	coherence_event_init(&ev, c, &c->regions[request->region], request->page);
 	ev.reason = reason;
 	if (!coherence_request_fail(c, request, reason))
 		return false;
-	if (atomic)
+	if (loose)
 		return true;
 	if (ev.page->state != CACHE_I && ev.page->state != CACHE_DROP)
 		coherence_cache_step(&ev, CE_LOSE);
 	if (ev.page->request != 0)
 		coherence_request_settle(c, request);
 	return true;
-}
-
-/* The result of an atomic, or its refusal. */
-void
-coherence_request_amo_done(struct coherence_event *ev, struct coherence_request *request)
-{
-	struct tp_coherence *c = ev->c;
-	struct tp_action *action;
-	uint32_t index;
-
-	if (ev->msg->type == TP_MSG_NACK && ev->msg->flags & TP_MSG_F_RETRY) {
-		request->flags |= REQUEST_LATER;
-		coherence_heap_set(&c->heap, request_timer_id(c, request),
-			c->now + c->config.retry_ns);
-		return;
-	}
-	if (request->waiter_first != 0) {
-		index = coherence_link(request->waiter_first);
-		if (ev->msg->type == TP_MSG_NACK) {
-			coherence_waiter_void(c, c->waiters[index].cookie,
-				tp_result_void(ev->msg->reason));
-		} else {
-			action = coherence_action(c, TP_ACTION_COMPLETE);
-			action->cookie = c->waiters[index].cookie;
-			action->region_id = ev->region->id;
-			action->page_index = ev->index;
-			action->result = tp_result_ok(request->atomic.width);
-			action->executed = true;
-			action->value = rte_le_to_cpu_64(ev->msg->operand);
-		}
-		coherence_waiter_remove(c, index);
-	}
-	request_free(c, request);
 }
 
 /* Stable page: answer who can be answered, then go for what the first left wants. */
@@ -441,10 +419,13 @@ request_check(const struct tp_coherence *c, const struct coherence_region *regio
 	if (region == NULL || region->removing || generation != region->region->generation)
 		return TP_GENERATION;
 	if (page_index >= region->region->page_count ||
-	    !coherence_page_is_owned(c, region, page_index) || want > TP_WANT_INVALIDATE)
+	    !coherence_page_is_owned(c, region, page_index) || want > TP_WANT_SETTLE)
 		return TP_INVALID;
 	if (tp_region_home(region->region, page_index) > c->config.node_id_max)
 		return TP_UNREACHABLE;
+	if (want == TP_WANT_SETTLE)
+		return atomic == NULL || atomic->sequence == 0 ||
+			atomic->origin >> 48 > c->config.node_id_max ? TP_INVALID : TP_OK;
 	return want == TP_WANT_ATOMIC ? atomic_check(region, atomic) : TP_OK;
 }
 
@@ -461,29 +442,12 @@ request_is_met(const struct coherence_event *ev, enum tp_coherence_want want)
 	case TP_WANT_WRITE:
 	case TP_WANT_ATOMIC:
 		return state == CACHE_M;
+	case TP_WANT_SETTLE:
+		return false;
 	default:
 		/* At home the copy is the home memory: there is nothing to give back. */
 		return coherence_page_is_home(ev) || state == CACHE_I;
 	}
-}
-
-static uint8_t
-request_atomic(struct coherence_event *ev, const struct tp_coherence_atomic *atomic,
-	const struct tp_coherence_client *client)
-{
-	struct coherence_request *request;
-
-	if (ev->c->waiter_free == 0)
-		return TP_EXHAUSTED;
-	request = request_alloc(ev->c, ev, false);
-	if (request == NULL)
-		return TP_EXHAUSTED;
-	request->atomic = *atomic;
-	coherence_waiter_add(ev->c, request, client, TP_WANT_ATOMIC);
-	if (!coherence_page_is_home(ev))
-		ev->c->stats.atomics_sent++;
-	coherence_request_send(ev, request, TP_MSG_AMO, 0);
-	return TP_OK;
 }
 
 static uint8_t
@@ -523,7 +487,8 @@ tp_coherence_request(struct tp_coherence *c, uint32_t region_id, uint32_t page_i
 	c->now = now;
 	reason = request_check(c, region, page_index, generation, want, atomic);
 	if (reason != TP_OK) {
-		coherence_waiter_void(c, client->cookie, tp_result_void(reason));
+		coherence_waiter_void(c, client->cookie, want == TP_WANT_SETTLE ?
+			tp_result_unknown(reason) : tp_result_void(reason));
 		return;
 	}
 	coherence_event_init(&ev, c, region, page_index);
@@ -534,12 +499,15 @@ tp_coherence_request(struct tp_coherence *c, uint32_t region_id, uint32_t page_i
 	}
 	if (client->deadline <= now)
 		reason = TP_TIMEOUT;
+	else if (want == TP_WANT_SETTLE)
+		reason = coherence_atomic_settle(&ev, atomic, client);
 	else if (!c->peers[ev.home].up)
 		reason = TP_UNREACHABLE;
 	else if (want == TP_WANT_ATOMIC)
-		reason = request_atomic(&ev, atomic, client);
+		reason = coherence_atomic_request(&ev, atomic, client);
 	else
 		reason = request_wait(&ev, want, client);
 	if (reason != TP_OK)
-		coherence_waiter_void(c, client->cookie, tp_result_void(reason));
+		coherence_waiter_void(c, client->cookie, want == TP_WANT_SETTLE ?
+			tp_result_unknown(reason) : tp_result_void(reason));
 }

@@ -26,7 +26,7 @@ const struct coherence_cache_rule *coherence_cache_rule_get(unsigned int state,
 	unsigned int event);
 const struct coherence_home_rule *coherence_home_rule_get(unsigned int state, unsigned int event);
 
-/* Actions: home_action.c, cache_action.c. */
+/* Actions: home_action.c, home_atomic.c, cache_action.c. */
 enum coherence_way home_action(struct coherence_event *ev);
 enum coherence_way home_amo(struct coherence_event *ev);
 enum coherence_way home_amo_shared(struct coherence_event *ev);
@@ -58,6 +58,7 @@ enum coherence_way home_put_unblock(struct coherence_event *ev);
 enum coherence_way home_recall(struct coherence_event *ev);
 enum coherence_way home_refuse_lost(struct coherence_event *ev);
 enum coherence_way home_revive(struct coherence_event *ev);
+enum coherence_way home_settle(struct coherence_event *ev);
 enum coherence_way home_stale(struct coherence_event *ev);
 enum coherence_way home_stale_wb(struct coherence_event *ev);
 enum coherence_way home_unblock(struct coherence_event *ev);
@@ -66,6 +67,7 @@ enum coherence_way home_wb_none(struct coherence_event *ev);
 enum coherence_way home_wb_owned(struct coherence_event *ev);
 enum coherence_way home_wb_recalled(struct coherence_event *ev);
 enum coherence_way home_wb_shared(struct coherence_event *ev);
+void home_refuse_spent(struct coherence_event *ev);
 void home_repeated(struct coherence_event *ev);
 enum coherence_way cache_ack(struct coherence_event *ev);
 enum coherence_way cache_action(struct coherence_event *ev);

@@ -49,6 +49,7 @@ struct tp_coherence_config {
 	uint32_t waiter_count;		/* client requests waiting or outstanding */
 	uint32_t busy_count;		/* home entries busy at once */
 	uint32_t deferred_count;	/* messages deferred at home at once */
+	uint32_t kept_count;		/* results of atomics kept at home; 0: 1024 */
 	uint64_t retry_ns;		/* first repeat of an unanswered request; 0: 20 ms */
 	struct tp_directory *directory;	/* shared by the node's workers */
 	struct tp_directory_worker *directory_worker;
@@ -79,19 +80,27 @@ enum tp_coherence_want {
 	TP_WANT_ATOMIC,		/* executed at the home, or a guard on the only copy if it is here */
 	TP_WANT_FLUSH,		/* give a modified copy back to the home */
 	TP_WANT_INVALIDATE,	/* drop the local copy, a modified one is given back */
+	TP_WANT_SETTLE,		/* was that atomic run at the home? If not it never will be */
 };
 
+/*
+ * An atomic, and which one it is: no other ever has the same origin and
+ * sequence. Sequence 0: it has no id, and cannot be settled.
+ */
 struct tp_coherence_atomic {
 	uint8_t op;		/* enum tp_atomic_op */
 	uint8_t width;		/* 4 or 8 */
 	uint32_t offset;	/* in the page, bytes, aligned to width */
 	uint64_t operand;
 	uint64_t compare;
+	uint64_t origin;	/* node << 48 | incarnation of the client there, 48 bits */
+	uint64_t sequence;	/* thread << 56 | count of its atomics */
 };
 
 /* What the caller is to do. */
 enum tp_action_type {
-	TP_ACTION_SEND,		/* msg to node/worker, payload = contents of slot unless TP_SLOT_ABSENT */
+	TP_ACTION_SEND,		/* msg to node/worker, payload = contents of slot unless TP_SLOT_ABSENT;
+				 * operand := *kept unless that is NULL */
 	TP_ACTION_COPY_IN,	/* payload of the message being handled -> slot */
 	TP_ACTION_ZERO,		/* zero slot */
 	TP_ACTION_COPY_SLOT,	/* from_slot -> slot (broken guard: from_slot is quarantined) */
@@ -100,7 +109,8 @@ enum tp_action_type {
 				 * guard names the page (access READ: only guards that may write count) */
 	TP_ACTION_COMPLETE,	/* answer a client: result, access + slot granted if access != NONE, value if executed */
 	TP_ACTION_ATOMIC,	/* run msg's atomic on slot, then reply msg (AMO_RESULT, operand := old value)
-				 * to node/worker; to this node itself: through tp_coherence_message() as any message */
+				 * to node/worker; to this node itself: through tp_coherence_message() as any message.
+				 * The old value is stored in *kept as well, unless that is NULL */
 	TP_ACTION_FENCE,	/* ask the control plane to fence node (its lease must lapse) */
 	TP_ACTION_REQUEST_DONE,	/* give the fabric credit of token back */
 	TP_ACTION_TYPE_COUNT
@@ -120,6 +130,7 @@ struct tp_action {
 	uint64_t cookie;		/* COMPLETE */
 	uint64_t value;			/* COMPLETE */
 	uint64_t token;			/* REQUEST_DONE */
+	uint64_t *kept;			/* ATOMIC, SEND: valid until the next event */
 	struct tp_coherence_msg msg;	/* SEND, ATOMIC */
 };
 
@@ -169,7 +180,13 @@ bool tp_coherence_region_remove(struct tp_coherence *coherence, uint32_t region_
  * Event: a client request for one page of this worker's shards. Invalid ones
  * are completed at once with VOID (generation, invalid, exhausted).
  *
- * @param atomic  Only for TP_WANT_ATOMIC, else NULL.
+ * TP_WANT_SETTLE is completed with OK once the fate of the atomic is known:
+ * executed, and value the old value; or not executed, value then being the
+ * nanoseconds back from the home's answer within which it would know. One that
+ * is older than that may have been run after all: only who submitted it can say.
+ * Completed with VOID its fate stays unknown, for the reason given.
+ *
+ * @param atomic  Only for TP_WANT_ATOMIC and TP_WANT_SETTLE (its id), else NULL.
  */
 void tp_coherence_request(struct tp_coherence *coherence, uint32_t region_id, uint32_t page_index,
 			  uint64_t generation, enum tp_coherence_want want,
@@ -259,7 +276,10 @@ uint64_t tp_coherence_next_timer(const struct tp_coherence *coherence);
 	STAT(voids,             "client requests answered VOID")				\
 	STAT(bad_messages,      "malformed messages dropped")					\
 	STAT(stale_messages,    "duplicate or stale messages dropped")				\
-	STAT(protocol_errors,   "messages impossible in the state they met")
+	STAT(protocol_errors,   "messages impossible in the state they met")		\
+	STAT(atomics_refused,   "atomics not run: spent, or settled as not done")	\
+	STAT(atomics_repeated,  "atomics answered from the results kept")		\
+	STAT(settled,           "atomics whose fate was told")
 
 struct tp_coherence_stats {
 #define TP_COHERENCE_STAT_AS_FIELD(name, help) uint64_t name;

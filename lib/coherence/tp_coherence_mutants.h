@@ -19,7 +19,9 @@ struct tp_coherence;
 	MUTANT(ack_before_unpublish, "INV is acknowledged before the guards are clear")		\
 	MUTANT(stale_forward,        "the owner forwards the page and goes on writing to it")	\
 	MUTANT(lost_write_back,      "PUT_M does not reach home memory")			\
-	MUTANT(double_atomic,        "an atomic is sent again after a session was lost")	\
+	MUTANT(double_atomic,        "an atomic is sent, and run, again after a session was lost") \
+	MUTANT(forget_results,       "a home forgets which atomics it has run")			\
+	MUTANT(settle_without_fence, "an atomic settled as not done is run when it arrives")	\
 	MUTANT(ignored_epoch,        "what a fenced node owned is served from home memory")	\
 	MUTANT(grant_before_acks,    "a write is granted before the sharers acknowledged")	\
 	MUTANT(upgrade_without_copy, "an upgrade is granted although the copy was invalidated")	\

@@ -38,7 +38,9 @@ extern "C" {
 	MSG(AMO_RESULT, 16, RESPONSE, 0)	\
 	MSG(INV_ACK,    17, RESPONSE, 0)	\
 	MSG(WB,         18, RESPONSE, 1)	\
-	MSG(UNBLOCK,    19, RESPONSE, 0)
+	MSG(UNBLOCK,    19, RESPONSE, 0)	\
+	MSG(SETTLE,     20, REQUEST,  0)	\
+	MSG(SETTLE_RESULT, 21, RESPONSE, 0)
 
 enum tp_coherence_msg_type {
 #define TP_COHERENCE_MSG_AS_ENUM(name, id, cls, payload) TP_MSG_##name = (id),
@@ -55,6 +57,7 @@ enum tp_coherence_msg_type {
 #define TP_MSG_F_PROBE     0x20u	/* GET: only ask after one that was forwarded; never a new request */
 #define TP_MSG_F_UNBLOCK   0x40u	/* DATA: tell the home with UNBLOCK that it arrived */
 #define TP_MSG_F_MAYBE     0x80u	/* INV: the home is not sure that there is a copy */
+#define TP_MSG_F_SENT      0x80u	/* SETTLE: the atomic may be on its way in this session */
 
 struct tp_coherence_msg {
 	uint8_t type;			/* enum tp_coherence_msg_type */
@@ -62,7 +65,7 @@ struct tp_coherence_msg {
 	uint8_t reason;			/* NACK: enum tp_reason */
 	uint8_t atomic_op;		/* AMO: enum tp_atomic_op */
 	uint8_t atomic_width;		/* AMO: 4 or 8 */
-	uint8_t reserved0;
+	uint8_t effect;			/* SETTLE_RESULT: enum tp_effect, DONE or NOT_DONE */
 	rte_le16_t atomic_offset_words;	/* AMO: offset in the page in units of 4 bytes */
 	rte_le16_t requester;		/* node that wants the page */
 	rte_le16_t requester_worker;
@@ -70,15 +73,16 @@ struct tp_coherence_msg {
 	rte_le32_t region_id;
 	rte_le32_t page_index;
 	rte_le64_t generation;		/* of the region */
-	rte_le64_t sequence;		/* home's transaction on this page */
-	rte_le64_t operand;		/* AMO: operand; AMO_RESULT: old value */
-	rte_le64_t compare;		/* AMO: compare value of CAS */
-	rte_le64_t reserved1;
+	rte_le64_t sequence;		/* home's transaction on this page; AMO, SETTLE: the atomic's */
+	rte_le64_t operand;		/* AMO: operand; *_RESULT: old value; not done: ns, kept.c */
+	rte_le64_t compare;		/* AMO: compare value of CAS; SETTLE: node of the atomic */
+	rte_le64_t identity;		/* AMO, SETTLE: incarnation of the client << 16 | AMO: ms left */
 };
 
 #define TP_COHERENCE_FIELD(field, offset) \
 	static_assert(offsetof(struct tp_coherence_msg, field) == (offset), "wire offset of " #field)
 static_assert(sizeof(struct tp_coherence_msg) == 64, "wire size");
+TP_COHERENCE_FIELD(effect, 5);
 TP_COHERENCE_FIELD(atomic_offset_words, 6);
 TP_COHERENCE_FIELD(requester, 8);
 TP_COHERENCE_FIELD(txn, 12);
@@ -88,7 +92,7 @@ TP_COHERENCE_FIELD(generation, 24);
 TP_COHERENCE_FIELD(sequence, 32);
 TP_COHERENCE_FIELD(operand, 40);
 TP_COHERENCE_FIELD(compare, 48);
-TP_COHERENCE_FIELD(reserved1, 56);
+TP_COHERENCE_FIELD(identity, 56);
 
 #ifdef __cplusplus
 }

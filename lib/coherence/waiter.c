@@ -21,6 +21,7 @@ coherence_waiter_add(struct tp_coherence *c, struct coherence_request *request,
 	c->waiter_used++;
 	*waiter = (struct coherence_waiter){
 		.cookie = client->cookie,
+		.deadline = client->deadline,
 		.previous = request->waiter_last,
 		.request = (uint32_t)(request - c->requests),
 		.want = (uint8_t)want,
@@ -98,9 +99,10 @@ waiter_expire(struct tp_coherence *c, uint32_t index)
 {
 	struct coherence_waiter *waiter = &c->waiters[index];
 	struct coherence_request *request = &c->requests[waiter->request];
+	bool up = c->peers[request->home].up;
 	/* An atomic that was sent may still be run. */
-	struct tp_result result = request->sent == TP_MSG_AMO ? tp_result_unknown(TP_TIMEOUT) :
-		tp_result_void(TP_TIMEOUT);
+	struct tp_result result = coherence_request_is_loose(request) ?
+		tp_result_unknown(up ? TP_TIMEOUT : TP_UNREACHABLE) : tp_result_void(TP_TIMEOUT);
 
 	coherence_waiter_void(c, waiter->cookie, result);
 	coherence_waiter_remove(c, index);

@@ -107,6 +107,8 @@ outbox_send_action(struct tp_worker *worker, const struct tp_action *action)
 	struct worker_region *region;
 	int ret;
 
+	if (unlikely(action->kept != NULL))
+		message.msg.operand = rte_cpu_to_le_64(*action->kept);
 	if (action->slot != TP_SLOT_ABSENT) {
 		region = worker_region_find(worker, rte_le_to_cpu_32(action->msg.region_id));
 		if (region == NULL)
@@ -160,10 +162,13 @@ outbox_atomic(struct tp_worker *worker, const struct tp_action *action)
 	old = node_atomic_run(worker_slot(worker, action->slot) + offset, action->msg.atomic_width,
 		(enum tp_atomic_op)action->msg.atomic_op, rte_le_to_cpu_64(action->msg.operand),
 		rte_le_to_cpu_64(action->msg.compare));
+	if (action->kept != NULL)
+		*action->kept = old;
 	worker->stats.atomics_run++;
 	reply.msg.type = TP_MSG_AMO_RESULT;
 	reply.msg.operand = rte_cpu_to_le_64(old);
 	reply.slot = TP_SLOT_ABSENT;
+	reply.kept = NULL;
 	outbox_send_action(worker, &reply);
 }
 

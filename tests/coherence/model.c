@@ -138,6 +138,9 @@ issue(struct run *run, const struct model_op *op)
 	case 'a':
 		net_add(run->net, op->node, op->page);
 		break;
+	case 's':
+		net_settle(run->net, op->node, op->page);
+		break;
 	case 'f':
 		net_want(run->net, op->node, op->page, TP_WANT_FLUSH);
 		break;
@@ -238,9 +241,9 @@ idle_print(const struct run *run)
 				net->op[i].node, net->op[i].page);
 }
 
-/* Atomics that a home may have run: once each. */
+/* Atomics that a home may have run, or those that it surely has: once each. */
 static uint32_t
-atomics_possible(const struct run *run)
+atomics_count(const struct run *run, bool surely)
 {
 	const struct net *net = run->net;
 	uint32_t count = 0;
@@ -250,10 +253,23 @@ atomics_possible(const struct run *run)
 
 		if (op->want != TP_WANT_ATOMIC)
 			continue;
-		count += op->executed || op->result.effect == TP_EFFECT_UNKNOWN ||
-			(run->crashed && op->node == run->model->nodes - 1);
+		if (op->executed || op->fate == FATE_RUN)
+			count++;
+		else if (!surely && op->fate != FATE_NEVER)
+			count += op->result.effect == TP_EFFECT_UNKNOWN ||
+				(run->crashed && op->node == run->model->nodes - 1);
 	}
 	return count;
+}
+
+/* Its client asked after it before it was answered. */
+static bool
+is_given_up(const struct net *net, uint32_t op)
+{
+	for (uint32_t i = op + 1; i < net->op_count; i++)
+		if (net->op[i].want == TP_WANT_SETTLE && net->op[i].of == op)
+			return true;
+	return false;
 }
 
 /* Nothing is left to choose: everybody must have been answered. */
@@ -266,12 +282,15 @@ run_end(struct run *run)
 		return net->failure;
 	if (!net_is_idle(net))
 		return "somebody was not answered, or something was not given back";
-	if (net->atomics_run > atomics_possible(run))
-		return "an atomic was run twice";
+	if (net->atomics_run > atomics_count(run, false))
+		return "an atomic was run twice, or is said to be not done";
+	if (net->atomics_run < atomics_count(run, true))
+		return "an atomic that is said to be done was not run";
 	if (!run->crashed && net_stat_errors(net) != 0)
 		return "protocol errors, bad messages or lost pages";
 	for (uint32_t i = 0; i < net->op_count; i++)
-		if (run->losses == 0 && !run->crashed && net->op[i].result.reason != TP_OK)
+		if (run->losses == 0 && !run->crashed && net->op[i].result.reason != TP_OK &&
+		    !is_given_up(net, i))
 			return "VOID without a fault";
 	return NULL;
 }
@@ -354,7 +373,7 @@ model_next(struct model_choices *choices)
 void
 model_random(struct model *model, uint64_t seed)
 {
-	static const char whats[] = "rrrwwwaafi";
+	static const char whats[] = "rrrrwwwwaaasfi";
 	struct net random = { .random_state = seed * 7919 + 1 };
 
 	*model = (struct model){

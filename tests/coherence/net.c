@@ -68,7 +68,7 @@ flight_add(struct net *net, uint16_t from, uint16_t to, const struct tp_coherenc
 	net->flight_count++;
 	*flight = (struct net_flight){ .from = from, .to = to, .msg = *msg };
 	flight->has_payload = payload != NULL;
-	flight->request = msg->type <= TP_MSG_AMO;
+	flight->request = msg->type <= TP_MSG_AMO || msg->type == TP_MSG_SETTLE;
 	if (flight->request) {
 		flight->token = net->token_next++;
 		net->tokens_out++;
@@ -99,6 +99,8 @@ act_atomic(struct net *net, uint16_t n, const struct tp_action *action)
 	if (*at != net->latest[action->page_index][word])
 		fail(net, "an atomic at home met an old value");
 	old = atomic_run(&msg, at);
+	if (action->kept != NULL)
+		*action->kept = old;
 	net->atomics_run++;
 	net->latest[action->page_index][word] = *at;
 	msg.operand = rte_cpu_to_le_64(old);
@@ -116,6 +118,15 @@ act_complete(struct net *net, uint16_t n, const struct tp_action *action)
 	}
 	op->completed = true;
 	op->result = action->result;
+	if (op->want == TP_WANT_SETTLE && tp_result_is_ok(action->result)) {
+		struct net_op *of = &net->op[op->of];
+
+		if (action->executed && of->fate == FATE_NEVER)
+			fail(net, "an atomic that would never run was run");
+		if (!action->executed && of->fate == FATE_RUN)
+			fail(net, "an atomic that was run was not");
+		of->fate = action->executed ? FATE_RUN : FATE_NEVER;
+	}
 	op->access = action->access;
 	op->slot = action->slot;
 	op->executed = action->executed;
@@ -131,10 +142,13 @@ act(struct net *net, uint16_t n, const struct tp_action *action, const struct ne
 {
 	struct net_node *node = &net->node[n];
 	uint32_t page = action->page_index;
+	struct tp_coherence_msg msg = action->msg;
 
 	switch (action->type) {
 	case TP_ACTION_SEND:
-		flight_add(net, n, action->node, &action->msg,
+		if (action->kept != NULL)
+			msg.operand = rte_cpu_to_le_64(*action->kept);
+		flight_add(net, n, action->node, &msg,
 			action->slot == TP_SLOT_ABSENT ? NULL : node->slots[action->slot]);
 		break;
 	case TP_ACTION_COPY_IN:
@@ -291,7 +305,9 @@ ask(struct net *net, uint16_t n, uint32_t page, enum tp_coherence_want want, uin
 	struct tp_coherence_client client = { .cookie = net->op_count,
 					      .deadline = net->now + DEADLINE };
 	struct tp_coherence_atomic atomic = { .op = TP_ATOMIC_ADD, .width = 8,
-					      .operand = value };
+					      .operand = value,
+					      .origin = (uint64_t)n << 48 | 1,
+					      .sequence = client.cookie + 1 };
 	struct net_op *op = &net->op[net->op_count++];
 
 	*op = (struct net_op){ .used = true, .node = n, .page = page, .want = (uint8_t)want,
@@ -299,8 +315,13 @@ ask(struct net *net, uint16_t n, uint32_t page, enum tp_coherence_want want, uin
 	op->word = (uint8_t)(client.cookie % NET_WORDS);
 	if (want == TP_WANT_ATOMIC)
 		op->word = 0;
+	if (want == TP_WANT_SETTLE) {
+		op->of = (uint32_t)value;
+		atomic.sequence = value + 1;
+	}
 	tp_coherence_request(net->node[n].engine, NET_REGION_ID, page, net->region.generation,
-		want, want == TP_WANT_ATOMIC ? &atomic : NULL, &client, net->now, outbox);
+		want, want == TP_WANT_ATOMIC || want == TP_WANT_SETTLE ? &atomic : NULL, &client,
+		net->now, outbox);
 	execute(net, n, outbox, NULL);
 	poll_node(net, n);
 	net_check(net);
@@ -323,6 +344,22 @@ uint32_t
 net_add(struct net *net, uint16_t node, uint32_t page)
 {
 	return ask(net, node, page, TP_WANT_ATOMIC, 1);
+}
+
+bool
+net_settle(struct net *net, uint16_t node, uint32_t page)
+{
+	for (uint32_t i = net->op_count; i-- > 0;) {
+		const struct net_op *op = &net->op[i];
+
+		if (op->node != node || op->page != page || op->want != TP_WANT_ATOMIC)
+			continue;
+		if (op->completed && op->result.effect != TP_EFFECT_UNKNOWN)
+			return false;
+		ask(net, node, page, TP_WANT_SETTLE, i);
+		return true;
+	}
+	return false;
 }
 
 uint32_t

@@ -61,7 +61,11 @@ struct net_op {
 	struct tp_result result;
 	uint64_t value;		/* to write, or what was read */
 	uint64_t old;		/* of an atomic */
+	uint32_t of;		/* settlement: of which op */
+	uint8_t fate;		/* of an atomic that was settled: enum net_fate */
 };
+
+enum net_fate { FATE_UNKNOWN, FATE_RUN, FATE_NEVER };
 
 struct net_flight {
 	uint16_t from;
@@ -115,6 +119,8 @@ uint64_t net_random(struct net *net);
 uint32_t net_read(struct net *net, uint16_t node, uint32_t page);
 uint32_t net_write(struct net *net, uint16_t node, uint32_t page);
 uint32_t net_add(struct net *net, uint16_t node, uint32_t page);
+/* Settle the node's last atomic on the page that has no result. false: there is none. */
+bool net_settle(struct net *net, uint16_t node, uint32_t page);
 uint32_t net_want(struct net *net, uint16_t node, uint32_t page, enum tp_coherence_want want);
 
 /* The client of a completed op makes its access and clears its guard. */

@@ -21,6 +21,12 @@
 static struct tp_action actions[TP_ACTIONS_PER_EVENT];
 static struct tp_outbox outbox = { .actions = actions, .capacity = TP_ACTIONS_PER_EVENT };
 
+static bool
+is_request(uint8_t type)
+{
+	return (type >= 1 && type <= TP_MSG_AMO) || type == TP_MSG_SETTLE;
+}
+
 static uint32_t
 tokens_done(void)
 {
@@ -84,7 +90,7 @@ test_message_random_never_breaks(void **state)
 		message_make(net, &msg, from);
 		tp_coherence_message(engine, from, 0, &msg, net_random(net) % 2 ? 4096 : 0, i,
 			net->now, &outbox);
-		accepted += msg.type >= 1 && msg.type <= TP_MSG_AMO;
+		accepted += is_request(msg.type);
 		returned += tokens_done();
 		outbox.count = 0;
 		tp_coherence_guards_clear(engine, NET_REGION_ID,
@@ -119,7 +125,7 @@ bad(struct net *net, uint16_t from, const struct tp_coherence_msg *msg, uint32_t
 	outbox.count = 0;
 	tp_coherence_message(engine, from, 0, msg, payload, 1, net->now, &outbox);
 	assert_int_equal(tp_coherence_stats_get(engine)->bad_messages, before + 1);
-	assert_int_equal(tokens_done(), msg->type >= 1 && msg->type <= TP_MSG_AMO);
+	assert_int_equal(tokens_done(), is_request(msg->type));
 	outbox.count = 0;
 }
 
@@ -143,8 +149,8 @@ test_message_malformed_is_counted(void **state)
 	BAD(flags, TP_MSG_F_ZERO);
 	BAD(flags, TP_MSG_F_PROBE);
 	BAD(flags, TP_MSG_F_IN_PLACE);
-	BAD(reserved0, 1);
-	BAD(reserved1, 1);
+	BAD(effect, 1);
+	BAD(identity, 1);
 	BAD(requester, 0);
 	BAD(requester, rte_cpu_to_le_16(9));
 	BAD(requester_worker, rte_cpu_to_le_16(1));
@@ -152,6 +158,7 @@ test_message_malformed_is_counted(void **state)
 	BAD(type, TP_MSG_INV);
 	BAD(type, TP_MSG_AMO);
 	BAD(type, TP_MSG_NACK);
+	BAD(type, TP_MSG_SETTLE);	/* without an id */
 	msg = good;
 	bad(net, 1, &msg, 4096);
 	bad(net, 9, &msg, 0);

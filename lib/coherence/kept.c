@@ -1,0 +1,244 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Results of atomics that were run at this home, kept so that one whose answer
+ * was lost can be settled: docs/coherence.md, "Atomics that must be settled".
+ *
+ * How it works: a table of sets, one cache line each, of two results; the older
+ * one of a set makes room for the next. A set remembers when the last result it
+ * let go of was run, so it can say how far back its silence means "not run". A
+ * set, not a ring with an index: one line an atomic, known as soon as the message
+ * is seen. Fences (ids that must not be run any more) are another matter: none
+ * may ever be forgotten, so they have a pool of their own. One is needed only
+ * while the atomic may still arrive in the session it was sent in.
+ */
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include <rte_branch_prediction.h>
+#include <rte_common.h>
+
+#include "coherence_priv.h"
+
+#define KEPT_WAYS 2
+#define KEPT_TICK_BITS 20		/* stamps count 2^20 ns */
+#define KEPT_TICK (UINT64_C(1) << KEPT_TICK_BITS)
+#define KEPT_DEFAULT 1024		/* results */
+#define FENCE_COUNT 1024
+#define FENCE_AGE_NS UINT64_C(10000000000)	/* an older one makes room if none is free */
+
+struct coherence_kept_set {
+	struct {
+		uint64_t origin;
+		uint64_t sequence;	/* 0: free */
+		uint64_t value;		/* before the atomic */
+	} result[KEPT_WAYS];
+	uint32_t run_at[KEPT_WAYS];
+	uint32_t replaced_at;		/* latest time at which one that is gone was run */
+	uint32_t replaced;		/* 1: there was such a one */
+};
+static_assert(sizeof(struct coherence_kept_set) == 64, "one line an atomic");
+
+struct coherence_fence {
+	struct coherence_id id;
+	uint64_t since;
+	uint32_t downs;			/* of the peer: the session it is for */
+	uint16_t from;
+};
+
+/* Memory for count results. false: there is none. */
+bool
+coherence_kept_init(struct tp_coherence *c)
+{
+	uint32_t count = c->config.kept_count != 0 ? c->config.kept_count : KEPT_DEFAULT;
+	size_t bytes;
+	void *memory;
+
+	c->kept_mask = rte_align32pow2(RTE_MAX(count / KEPT_WAYS, 1u)) - 1;
+	bytes = ((size_t)c->kept_mask + 1) * sizeof(*c->kept);
+	memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (memory == MAP_FAILED)
+		return false;
+	/* Touched at random: fewer misses of the TLB. Without them it works as well. */
+	madvise(memory, bytes, MADV_HUGEPAGE);
+	c->kept = memory;
+	c->fences = calloc(FENCE_COUNT, sizeof(*c->fences));
+	return c->fences != NULL;
+}
+
+void
+coherence_kept_fini(struct tp_coherence *c)
+{
+	if (c->kept != NULL)
+		munmap(c->kept, ((size_t)c->kept_mask + 1) * sizeof(*c->kept));
+	free(c->fences);
+}
+
+static struct coherence_kept_set *
+kept_set(const struct tp_coherence *c, const struct coherence_id *id)
+{
+	uint64_t hash = (id->origin ^ id->sequence * UINT64_C(0x9E3779B97F4A7C15)) *
+		UINT64_C(0xBF58476D1CE4E5B9);
+
+	return &c->kept[(uint32_t)(hash >> 32) & c->kept_mask];
+}
+
+static uint32_t
+kept_stamp(uint64_t ns)
+{
+	return (uint32_t)(ns >> KEPT_TICK_BITS);
+}
+
+/* The id is about to be looked up. */
+void
+coherence_kept_prefetch(const struct tp_coherence *c, const struct coherence_id *id)
+{
+	__builtin_prefetch(kept_set(c, id), 1);
+}
+
+/* The result of an atomic that was run here. NULL: none is kept. */
+uint64_t *
+coherence_kept_find(const struct tp_coherence *c, const struct coherence_id *id)
+{
+	struct coherence_kept_set *set = kept_set(c, id);
+	int i;
+
+	if (coherence_mutant(c, MUTANT_forget_results) ||
+	    coherence_mutant(c, MUTANT_double_atomic))
+		return NULL;
+	for (i = 0; i < KEPT_WAYS; i++)
+		if (set->result[i].sequence == id->sequence && set->result[i].origin == id->origin)
+			return &set->result[i].value;
+	return NULL;
+}
+
+/* Make room for the result of an atomic that is run now. @return Where the old value goes. */
+uint64_t *
+coherence_kept_add(struct tp_coherence *c, const struct coherence_id *id)
+{
+	struct coherence_kept_set *set = kept_set(c, id);
+	int way = 0;
+
+	if (set->result[0].sequence != 0 &&
+	    (set->result[1].sequence == 0 || (int32_t)(set->run_at[1] - set->run_at[0]) < 0))
+		way = 1;
+	if (set->result[way].sequence != 0) {
+		set->replaced_at = set->run_at[way];
+		set->replaced = 1;
+	}
+	set->result[way].origin = id->origin;
+	set->result[way].sequence = id->sequence;
+	set->run_at[way] = kept_stamp(c->now);
+	return &set->result[way].value;
+}
+
+/*
+ * How far back from now it is sure that an atomic of this id, were it run here,
+ * would be found. A stamp is the time at which its turn began, and the turn may
+ * have stood still before the atomic was run: what was stamped before the last
+ * such gap counts as run at the gap's end.
+ */
+uint64_t
+coherence_kept_span(const struct tp_coherence *c, const struct coherence_id *id)
+{
+	const struct coherence_kept_set *set = kept_set(c, id);
+	uint64_t known_ns = c->born_ns;
+	uint32_t age;
+
+	if (set->replaced) {
+		/* The stamp is wrapped after 52 days: then it seems younger, which is safe. */
+		age = kept_stamp(c->now) - set->replaced_at;
+		known_ns = age < 2 ? c->now : c->now - (age - 2) * KEPT_TICK;
+		known_ns = RTE_MAX(known_ns, c->gap_end_ns);
+	}
+	return c->now > known_ns ? c->now - known_ns : 0;
+}
+
+/* Once a turn: did this worker stand still since the last? */
+void
+coherence_kept_turn(struct tp_coherence *c)
+{
+	if (unlikely(c->now - c->turn_ns > KEPT_TICK)) {
+		if (c->born_ns == 0)
+			c->born_ns = c->now;
+		c->gap_end_ns = c->now;
+	}
+	c->turn_ns = c->now;
+}
+
+static bool
+fence_is_over(const struct tp_coherence *c, const struct coherence_fence *fence)
+{
+	return fence->downs != c->peers[fence->from].downs;
+}
+
+/* The fence of an id sent by that node in this session; those of past ones go. */
+static struct coherence_fence *
+fence_find(struct tp_coherence *c, uint16_t from, const struct coherence_id *id)
+{
+	uint32_t i = 0;
+
+	while (i < c->fence_count) {
+		struct coherence_fence *fence = &c->fences[i];
+
+		if (fence_is_over(c, fence)) {
+			*fence = c->fences[--c->fence_count];
+			continue;
+		}
+		if (fence->from == from && fence->id.origin == id->origin &&
+		    fence->id.sequence == id->sequence)
+			return fence;
+		i++;
+	}
+	return NULL;
+}
+
+/* All are in use: one whose atomic cannot be on its way any more, or NULL. */
+static struct coherence_fence *
+fence_oldest(struct tp_coherence *c)
+{
+	struct coherence_fence *oldest = &c->fences[0];
+	uint32_t i;
+
+	for (i = 1; i < c->fence_count; i++)
+		if (c->fences[i].since < oldest->since)
+			oldest = &c->fences[i];
+	return c->now - oldest->since > FENCE_AGE_NS ? oldest : NULL;
+}
+
+/* Refuse the atomic when it arrives in this session. false: no room to remember it. */
+bool
+coherence_fence_add(struct coherence_event *ev, const struct coherence_id *id)
+{
+	struct tp_coherence *c = ev->c;
+	struct coherence_fence *fence;
+
+	if (coherence_mutant(c, MUTANT_settle_without_fence))
+		return true;
+	fence = fence_find(c, ev->from, id);
+	if (fence == NULL)
+		fence = c->fence_count < FENCE_COUNT ? &c->fences[c->fence_count++] :
+			fence_oldest(c);
+	if (fence == NULL)
+		return false;
+	*fence = (struct coherence_fence){
+		.id = *id,
+		.since = c->now,
+		.downs = c->peers[ev->from].downs,
+		.from = ev->from,
+	};
+	return true;
+}
+
+/* The atomic has come. @return true: it was fenced; it comes but once. */
+bool
+coherence_fence_take(struct coherence_event *ev, const struct coherence_id *id)
+{
+	struct tp_coherence *c = ev->c;
+	struct coherence_fence *fence = fence_find(c, ev->from, id);
+
+	if (fence == NULL)
+		return false;
+	*fence = c->fences[--c->fence_count];
+	return true;
+}
