@@ -90,6 +90,7 @@ worker_boot(struct core *core, uint32_t n, uint32_t w, bool home_lost)
 		.waiter_count = 64,
 		.busy_count = 64,
 		.deferred_count = 512,
+		.kept_count = core->kept_count,
 		.directory = node->directory,
 	};
 
@@ -326,7 +327,8 @@ clients_are_done(const struct core *core)
 		for (c = 0; c < core->clients_per_node; c++) {
 			const struct core_client *client = &core->nodes[n].clients[c];
 
-			if (client->ops_left != 0 || client->phase != CLIENT_THINKING)
+			if (client->ops_left != 0 || client->phase != CLIENT_THINKING ||
+			    client->atomic.unknown)
 				return false;
 		}
 	}
@@ -494,6 +496,8 @@ set_up(struct core *core)
 		1 + sim_rng_below(&rng, SIM_WORDS));
 	core->cache_slots = 4 + sim_rng_below(&rng, 5);
 	core->home_slots = SIM_PAGES_MAX;
+	/* So few that results are lost, or enough. */
+	core->kept_count = sim_rng_chance(&rng, 300) ? 2u << sim_rng_below(&rng, 5) : 1024;
 	faults = o->faults == SIM_NO_FAULTS ? 0 : o->faults != 0 ? o->faults :
 		20 + sim_rng_below(&rng, 21);
 	core->faults_left = faults;
@@ -574,6 +578,7 @@ sim_core_run(const struct sim_options *options, struct sim_result *result)
 	result->ops_done = core->workload.done;
 	result->ops_unknown = core->workload.unknown;
 	result->ops_void = core->workload.voided;
+	result->ops_settled = core->workload.settled;
 	for (n = 0; n < core->node_count; n++) {
 		if (core->nodes[n].directory != NULL)
 			core_node_free(core, n);

@@ -58,7 +58,17 @@ struct core_guard {
 	uint64_t until;
 };
 
-enum client_phase { CLIENT_OFF, CLIENT_THINKING, CLIENT_HIT, CLIENT_WAITING, CLIENT_GRANTED };
+enum client_phase { CLIENT_OFF, CLIENT_THINKING, CLIENT_HIT, CLIENT_WAITING, CLIENT_GRANTED,
+	CLIENT_SETTLING };
+
+/* An atomic that was sent to its home, and what its client knows to settle it. */
+struct core_atomic {
+	bool unknown;			/* it ended so, and is to be settled */
+	struct workload_op op;
+	uint64_t origin;
+	uint64_t sequence;
+	uint64_t since;
+};
 
 struct core_client {
 	uint32_t phase;
@@ -69,6 +79,7 @@ struct core_client {
 	uint64_t lease_seen;
 	struct core_guard guard;
 	uint32_t ops_left;
+	struct core_atomic atomic;	/* of the operation, if it was sent */
 };
 
 struct core_worker {
@@ -150,6 +161,8 @@ struct core {
 	bool must_hear[SIM_NODES_MAX][SIM_NODES_MAX];	/* that the other's old epoch is over */
 	uint64_t slow_until[SIM_NODES_MAX][SIM_NODES_MAX];
 	uint64_t token;
+	uint64_t atomic_sequence;
+	uint32_t kept_count;		/* results of atomics, per worker */
 	uint32_t in_flight;		/* messages between nodes */
 	uint32_t generation;		/* of the region in the catalogue */
 	uint32_t resetting;		/* nodes that have not got the new one yet */

@@ -51,6 +51,9 @@ end(struct core *core, uint32_t n, uint32_t c, struct tp_result result, bool has
 	struct core_client *client = client_of(core, n, c);
 
 	core_trace(core, "end", n << 8 | c, result.reason << 8 | result.effect, value);
+	/* What was done here under a guard that broke has no home that knows of it. */
+	client->atomic.unknown = client->phase == CLIENT_WAITING && client->atomic.sequence != 0 &&
+		result.effect == TP_EFFECT_UNKNOWN && sim_rng_chance(&core->rng, 800);
 	if (client->guard.active)
 		core_guard_release(core, n, c);
 	workload_end(&core->workload, n * SIM_CLIENTS_MAX + c, &client->op, result, has_value,
@@ -83,11 +86,17 @@ ask_node(struct core *core, uint32_t n, uint32_t c)
 	uint32_t w = core_worker_of(core, node, client->op.page);
 	struct tp_coherence_atomic atomic = { .op = client->op.atomic_op, .width = 8,
 		.offset = client->op.word * 8, .operand = client->op.operand,
-		.compare = client->op.compare };
+		.compare = client->op.compare,
+		.origin = (uint64_t)(n + 1) << 48 |
+			core->workload.clients[n * SIM_CLIENTS_MAX + c].id,
+		.sequence = ++core->atomic_sequence };
 	struct tp_coherence_client who = {
 		.cookie = (uint64_t)++client->serial << 8 | c, .deadline = client->deadline };
 
 	client->phase = CLIENT_WAITING;
+	client->atomic = (struct core_atomic){ .op = client->op, .origin = atomic.origin,
+		.since = core->now,
+		.sequence = client->op.want == WORKLOAD_ATOMIC ? atomic.sequence : 0 };
 	core_trace(core, "ask", n << 8 | c, client->op.want, client->op.page);
 	tp_coherence_request(node->workers[w].engine, CORE_REGION, client->op.page,
 		node->region.generation, wants[client->op.want],
@@ -185,6 +194,51 @@ check_in_time(struct core *core, uint32_t n, uint32_t c)
 			  (unsigned int)((core->now - due) / SIM_US));
 }
 
+/* Ask after the atomic that ended unknown, perhaps in an earlier life of the node. */
+static void
+settle(struct core *core, uint32_t n, uint32_t c)
+{
+	struct core_node *node = &core->nodes[n];
+	struct core_client *client = client_of(core, n, c);
+	uint32_t page = client->atomic.op.page, w = core_worker_of(core, node, page);
+	struct tp_coherence_atomic atomic = { .origin = client->atomic.origin,
+		.sequence = client->atomic.sequence };
+	struct tp_coherence_client who;
+
+	if (client->atomic.op.generation != node->generation) {
+		client->atomic.unknown = false;
+		schedule(core, n, c, think_ns(core, n, c));
+		return;
+	}
+	client->deadline = core->now + sim_rng_between(&core->rng, SIM_MS, 300 * SIM_MS);
+	who = (struct tp_coherence_client){ .cookie = (uint64_t)++client->serial << 8 | c,
+		.deadline = client->deadline };
+	client->phase = CLIENT_SETTLING;
+	core_trace(core, "settle", n << 8 | c, page, atomic.sequence);
+	tp_coherence_request(node->workers[w].engine, CORE_REGION, page, node->region.generation,
+		TP_WANT_SETTLE, &atomic, &who, core->now, &node->workers[w].outbox);
+	core_run(core, n, w);
+}
+
+static void
+settled(struct core *core, uint32_t n, uint32_t c, const struct tp_action *action)
+{
+	struct core_client *client = client_of(core, n, c);
+	uint64_t age = core->now - client->atomic.since;
+
+	if (tp_result_is_ok(action->result) && (action->executed || age < action->value))
+		workload_settle(&core->workload, &client->atomic.op, action->executed,
+			action->value);
+	else if (!tp_result_is_ok(action->result) &&
+		 action->result.effect != TP_EFFECT_UNKNOWN)
+		core_fail(core, "node %u client %u: a settlement was not done", n + 1, c);
+	client->phase = CLIENT_THINKING;
+	/* Some ask again. */
+	client->atomic.unknown = !tp_result_is_ok(action->result) && !core->sweeping &&
+		sim_rng_chance(&core->rng, 300);
+	schedule(core, n, c, think_ns(core, n, c));
+}
+
 void
 core_client_complete(struct core *core, uint32_t n, const struct tp_action *action)
 {
@@ -192,11 +246,16 @@ core_client_complete(struct core *core, uint32_t n, const struct tp_action *acti
 	struct core_node *node = &core->nodes[n];
 	struct core_client *client = client_of(core, n, c);
 
-	if (c >= core->clients_per_node || client->phase != CLIENT_WAITING ||
+	if (c >= core->clients_per_node ||
+	    (client->phase != CLIENT_WAITING && client->phase != CLIENT_SETTLING) ||
 	    client->serial != (uint32_t)(action->cookie >> 8))
 		core_fail(core, "node %u client %u: completed twice, or without a request", n + 1, c);
 	check_in_time(core, n, c);
 	core_trace(core, "complete", n << 8 | c, action->result.reason, action->access);
+	if (client->phase == CLIENT_SETTLING) {
+		settled(core, n, c, action);
+		return;
+	}
 	if (!tp_result_is_ok(action->result)) {
 		end(core, n, c, action->result, false, 0);
 		return;
@@ -227,16 +286,20 @@ core_client_event(struct core *core, uint32_t n, uint32_t c, uint32_t serial)
 	struct core_client *client = client_of(core, n, c);
 
 	if (!node->alive || client->serial != serial || client->phase == CLIENT_WAITING ||
-	    client->phase == CLIENT_OFF)
+	    client->phase == CLIENT_SETTLING || client->phase == CLIENT_OFF)
 		return;
 	if (client->phase != CLIENT_THINKING) {
 		access_slot(core, n, c);
 		return;
 	}
-	if (client->ops_left == 0)
+	if (client->ops_left == 0 && !client->atomic.unknown)
 		return;
 	if (node->generation == CORE_NONE) {
 		schedule(core, n, c, SIM_MS);
+		return;
+	}
+	if (client->atomic.unknown) {
+		settle(core, n, c);
 		return;
 	}
 	client->ops_left--;
@@ -248,6 +311,9 @@ core_client_event(struct core *core, uint32_t n, uint32_t c, uint32_t serial)
 		workload_begin(&core->workload, n * SIM_CLIENTS_MAX + c, node->generation,
 			&client->op);
 	client->deadline = core->now + sim_rng_between(&core->rng, 30 * SIM_MS, 400 * SIM_MS);
+	/* Some do not wait: what they asked for is on its way when they ask after it. */
+	if (client->op.want == WORKLOAD_ATOMIC && sim_rng_chance(&core->rng, 100))
+		client->deadline = core->now + sim_rng_below(&core->rng, 200 * SIM_US);
 	core_trace(core, "begin", n << 8 | c, client->op.want << 16 | client->op.page << 8 |
 		   client->op.word, client->op.operand);
 	try(core, n, c);
@@ -277,6 +343,9 @@ core_client_stop(struct core *core, uint32_t n, uint32_t c)
 	if (phase == CLIENT_HIT || phase == CLIENT_WAITING || phase == CLIENT_GRANTED)
 		workload_end(&core->workload, n * SIM_CLIENTS_MAX + c, &client->op,
 			tp_result_unknown(TP_NODE_CRASHED), false, 0);
+	/* It wrote down what it was doing: its next life asks after that. */
+	if (phase == CLIENT_WAITING && client->atomic.sequence != 0)
+		client->atomic.unknown = sim_rng_chance(&core->rng, 700);
 	if (client->guard.active)
 		core_guard_release(core, n, c);
 	for (w = 0; w < core->nodes[n].worker_count; w++)

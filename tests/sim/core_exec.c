@@ -67,8 +67,11 @@ atomic(struct core *core, uint32_t n, uint32_t w, const struct tp_action *action
 		.compare = action->msg.compare };
 
 	reply.msg.operand = slot->word[index];
+	if (action->kept != NULL)
+		*action->kept = slot->word[index];
 	reply.msg.type = TP_MSG_AMO_RESULT;
 	reply.slot = TP_SLOT_ABSENT;
+	reply.kept = NULL;
 	slot->word[index] = history_apply(&op, slot->word[index]);
 	core_send(core, n, w, &reply);
 }

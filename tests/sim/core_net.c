@@ -84,6 +84,8 @@ core_send(struct core *core, uint32_t n, uint32_t w, const struct tp_action *act
 	uint32_t to = action->node - 1u;
 	struct core_message *copy;
 
+	if (action->kept != NULL)
+		m.msg.operand = *action->kept;
 	msg_trace(core, "send", n, to, &action->msg);
 	if (action->slot != TP_SLOT_ABSENT) {
 		if (action->slot >= core->nodes[n].slot_count)

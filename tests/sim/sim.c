@@ -153,7 +153,7 @@ static uint64_t
 run_seeds(struct run_options *o, uint64_t stop_after)
 {
 	uint64_t seed, failed = 0, done = 0, ops = 0, unknown = 0, voids = 0, faults = 0,
-		crashes = 0, fences = 0, lost = 0, notice_ns = 0;
+		crashes = 0, fences = 0, lost = 0, settled = 0, notice_ns = 0;
 
 	for (seed = o->first; seed <= o->last && failed < stop_after; seed++) {
 		struct sim_result r;
@@ -164,6 +164,7 @@ run_seeds(struct run_options *o, uint64_t stop_after)
 		ops += r.ops_done;
 		unknown += r.ops_unknown;
 		voids += r.ops_void;
+		settled += r.ops_settled;
 		faults += r.faults;
 		crashes += r.crashes;
 		fences += r.fences;
@@ -181,9 +182,9 @@ run_seeds(struct run_options *o, uint64_t stop_after)
 		fflush(stdout);
 	}
 	printf("%s: %" PRIu64 " seeds, %" PRIu64 " failed; %" PRIu64 " operations done, %"
-		       PRIu64 " unknown, %" PRIu64 " void; %" PRIu64 " faults, %" PRIu64
+		       PRIu64 " unknown (%" PRIu64 " settled), %" PRIu64 " void; %" PRIu64 " faults, %" PRIu64
 		       " crashes, %" PRIu64 " fences, %" PRIu64 " pages lost", o->harness_name,
-		       done, failed, ops, unknown, voids, faults, crashes, fences, lost);
+		       done, failed, ops, unknown, settled, voids, faults, crashes, fences, lost);
 	if (notice_ns != 0)
 		printf("; waits for the dead up to %.1f ms", (double)notice_ns / 1e6);
 	printf("\n");

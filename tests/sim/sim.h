@@ -39,6 +39,7 @@ struct sim_result {
 	uint32_t ops_done;
 	uint32_t ops_unknown;
 	uint32_t ops_void;
+	uint32_t ops_settled;
 	uint32_t faults;
 	uint32_t crashes;
 	uint32_t fences;

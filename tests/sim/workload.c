@@ -206,6 +206,21 @@ workload_end(struct workload *workload, uint32_t client, const struct workload_o
 			history_apply(record, value);
 }
 
+void
+workload_settle(struct workload *workload, const struct workload_op *op, bool done, uint64_t value)
+{
+	struct history_op *record = &workload->history.ops[op->record];
+
+	workload->settled++;
+	record->outcome = HISTORY_NOT_DONE;
+	if (!done)
+		return;
+	record->outcome = HISTORY_DONE;
+	record->response = ++workload->stamp;
+	record->has_result = true;
+	record->result = value;
+}
+
 bool
 workload_is_paired(const struct workload *workload, uint32_t client)
 {

@@ -58,6 +58,7 @@ struct workload {
 	uint64_t value;			/* last unique value */
 	uint32_t begun;			/* operations */
 	uint32_t done, unknown, voided;
+	uint32_t settled;		/* of the unknown: their fate was learnt later */
 	uint32_t reasons[TP_REASON_COUNT];
 	struct workload_client clients[WORKLOAD_CLIENTS];
 };
@@ -77,6 +78,10 @@ void workload_begin_read(struct workload *workload, uint32_t client, uint32_t ge
 /* The operation is over. value: what was read, or the old value, if has_value. */
 void workload_end(struct workload *workload, uint32_t client, const struct workload_op *op,
 	struct tp_result result, bool has_value, uint64_t value);
+
+/* The fate of one that ended unknown: it was done and found value, or never will be. */
+void workload_settle(struct workload *workload, const struct workload_op *op, bool done,
+	uint64_t value);
 
 /* Is the next operation to follow at once? */
 bool workload_is_paired(const struct workload *workload, uint32_t client);
