@@ -65,6 +65,20 @@ int tp_port_start(const struct tp_port_config *config, uint16_t *mtu_out);
 int tp_port_stop(uint16_t port);
 
 /**
+ * Descriptors to sleep on until a frame arrives at a queue: readable as long as
+ * frames wait there, and perhaps while frames wait for other queues of the port.
+ * The driver's own: only to be polled.
+ *
+ * @param fds
+ *   Shape [fd_max].
+ * @return
+ *   How many; 0: none is known (net_memif, net_ring, drivers of real cards), look
+ *   from time to time.
+ * @threads Main lcore, after tp_port_start().
+ */
+unsigned int tp_port_wake_fds(uint16_t port, uint16_t queue, int *fds, unsigned int fd_max);
+
+/**
  * Make a link of one queue pair of a started port.
  *
  * Chained mbufs are copied into one of @p pool; such a frame longer than a
