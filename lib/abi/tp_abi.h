@@ -29,13 +29,19 @@ extern "C" {
 #endif
 
 #define TP_ABI_MAGIC 0x314942414554ull	/* "TEABI1" */
-#define TP_ABI_VERSION 1u
+#define TP_ABI_VERSION 2u
 #define TP_ABI_LINE 64
 #define TP_ABI_CLIENTS_MAX 64		/* client programs a node */
 #define TP_ABI_THREADS_MAX 32		/* threads a client program */
 #define TP_ABI_WORKERS_MAX 16
 #define TP_ABI_RING_ENTRIES 64		/* requests in flight per thread and worker */
 #define TP_ABI_GUARDS 32		/* hazard slots a thread: accesses, then pins */
+
+/* docs/abi.md section 9: does a worker sleep? Each on a line of its own. */
+struct tp_abi_bell {
+	/* writer: the worker, +1 when it is about to sleep and when it wakes: odd while it sleeps */
+	alignas(TP_ABI_LINE) _Atomic uint32_t sleeps;
+};
 
 /* docs/abi.md section 2: the node header. */
 struct tp_abi_node {
@@ -57,10 +63,13 @@ struct tp_abi_node {
 	alignas(TP_ABI_LINE) _Atomic uint64_t lease_until_tsc;
 	/* writer: the node's main lcore; counts its turns, so that clients see a dead or stopped node */
 	alignas(TP_ABI_LINE) _Atomic uint64_t heartbeat;
+	struct tp_abi_bell bells[TP_ABI_WORKERS_MAX];
 };
 static_assert(offsetof(struct tp_abi_node, tsc_hz) == 32, "layout");
 static_assert(offsetof(struct tp_abi_node, lease_until_tsc) == 64, "own line");
 static_assert(offsetof(struct tp_abi_node, heartbeat) == 128, "own line");
+static_assert(offsetof(struct tp_abi_node, bells) == 192, "own line");
+static_assert(sizeof(struct tp_abi_node) == 192 + TP_ABI_WORKERS_MAX * TP_ABI_LINE, "layout");
 
 /*
  * docs/abi.md section 3: the frame word. Written by the worker that owns the
@@ -204,6 +213,8 @@ struct tp_abi_guards {
 /* One thread of a client: in use once active is 1. */
 struct tp_abi_thread {
 	alignas(TP_ABI_LINE) _Atomic uint32_t active;	/* writer: client */
+	/* futex: 1 while the thread sleeps until an answer comes; writers: client 1, node 0 */
+	_Atomic uint32_t waiting;
 	struct tp_abi_guards guards;
 	struct tp_abi_ring rings[TP_ABI_WORKERS_MAX];
 };
@@ -223,6 +234,86 @@ static inline size_t
 tp_abi_client_bytes(uint32_t thread_count)
 {
 	return sizeof(struct tp_abi_client) + (size_t)thread_count * sizeof(struct tp_abi_thread);
+}
+
+/*
+ * docs/abi.md section 9: going to sleep. Both sides do what Dekker's algorithm
+ * does: say so, full fence, look. Whoever sleeps says that it does and then looks
+ * for work once more; whoever has work publishes it and then looks for sleepers.
+ * At least one of the two sees the other. tests/sim/test_bell_code.c runs these
+ * functions in every interleaving, and without each of the fences.
+ */
+
+/* TSan knows no fences, and refuses to compile them; what they order are atomics. */
+static inline void
+tp_abi_fence(void)
+{
+#ifdef __SANITIZE_THREAD__
+	__asm__ volatile("mfence" ::: "memory");
+#else
+	atomic_thread_fence(memory_order_seq_cst);
+#endif
+}
+
+/** Worker: about to sleep. It then looks at everything, and sleeps only if there is nothing. */
+static inline void
+tp_abi_bell_arm(struct tp_abi_bell *bell)
+{
+	atomic_store_explicit(&bell->sleeps,
+		atomic_load_explicit(&bell->sleeps, memory_order_relaxed) + 1,
+		memory_order_relaxed);
+	/* pairs with the fence in tp_abi_bell_asleep() */
+	tp_abi_fence();
+}
+
+/** Worker: awake again; the sleeps before are over for everybody. */
+static inline void
+tp_abi_bell_disarm(struct tp_abi_bell *bell)
+{
+	atomic_store_explicit(&bell->sleeps,
+		atomic_load_explicit(&bell->sleeps, memory_order_relaxed) + 1,
+		memory_order_relaxed);
+}
+
+/**
+ * After work was published: 0, or the number of the sleep from which the worker
+ * must be woken; once is enough for each number.
+ */
+static inline uint32_t
+tp_abi_bell_asleep(const struct tp_abi_bell *bell)
+{
+	uint32_t sleeps;
+
+	/* pairs with the fence in tp_abi_bell_arm() */
+	tp_abi_fence();
+	sleeps = atomic_load_explicit(&bell->sleeps, memory_order_relaxed);
+	return sleeps % 2 != 0 ? sleeps : 0;
+}
+
+/** Client thread: about to sleep. It then looks at its rings, and sleeps if they are empty. */
+static inline void
+tp_abi_thread_wait_begin(struct tp_abi_thread *thread)
+{
+	atomic_store_explicit(&thread->waiting, 1, memory_order_relaxed);
+	/* pairs with the node's fence before tp_abi_thread_wake_needed() */
+	tp_abi_fence();
+}
+
+static inline void
+tp_abi_thread_wait_end(struct tp_abi_thread *thread)
+{
+	atomic_store_explicit(&thread->waiting, 0, memory_order_relaxed);
+}
+
+/** Node, after answers and a full fence: must the thread be woken? Then its futex is ready for that. */
+static inline bool
+tp_abi_thread_wake_needed(struct tp_abi_thread *thread)
+{
+	if (atomic_load_explicit(&thread->waiting, memory_order_relaxed) == 0)
+		return false;
+	/* A thread that is about to wait on 1 finds 0 and does not. */
+	atomic_store_explicit(&thread->waiting, 0, memory_order_relaxed);
+	return true;
 }
 
 /** May a hit that ended at @p tsc be served? To be asked after the access. */

@@ -19,12 +19,12 @@ extern "C" {
 #endif
 
 #define TP_CONTROL_MAGIC 0x4354u	/* "TC" */
-#define TP_CONTROL_VERSION 1u
+#define TP_CONTROL_VERSION 2u
 #define TP_CONTROL_PATH_FMT "%s/telepage.sock"	/* in the node's DPDK runtime directory */
 
 /* fds with the response in brackets. */
 #define TP_CONTROL_OP_LIST(OP)									\
-	OP(ATTACH,         1)	/* join [node header, slots, client segment]; value: threads asked for */ \
+	OP(ATTACH,         1)	/* join [node header, slots, client segment, doorbells]; value: threads */ \
 	OP(REGION_CREATE,  2)	/* returns once every member knows the region */		\
 	OP(REGION_OPEN,    3)	/* by name, or by address if the name is empty [words] */	\
 	OP(REGION_LIST,    4)	/* value: index of the first to return, 0, 1, ...; ends with NODE not found */ \

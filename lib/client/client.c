@@ -106,6 +106,8 @@ client_create(const struct tp_client_backend *backend, struct tp_client **client
 	client->switch_tsc = client_tsc_from_ns(client, CLIENT_SWITCH_NS);
 	client->control_timeout_ns = CLIENT_CONTROL_TIMEOUT_NS;
 	client->socket = -1;
+	for (i = 0; i < TP_ABI_WORKERS_MAX; i++)
+		client->bells[i] = i < backend->bell_count ? backend->bells[i] : -1;
 	pthread_mutex_init(&client->control_lock, NULL);
 	pthread_mutex_init(&client->lock, NULL);
 	LIST_INIT(&client->regions);
@@ -143,6 +145,9 @@ tp_client_detach(struct tp_client *client)
 	/* The end of the connection is what tells the node. */
 	if (client->socket >= 0)
 		close(client->socket);
+	for (i = 0; i < TP_ABI_WORKERS_MAX; i++)
+		if (client->bells_owned && client->bells[i] >= 0)
+			close(client->bells[i]);
 	for (i = 0; i < RTE_DIM(client->segments); i++)
 		tp_segment_destroy(client->segments[i]);
 	pthread_mutex_destroy(&client->control_lock);

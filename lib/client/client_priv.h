@@ -90,6 +90,7 @@ struct client_ring {
 	uint32_t request_head;
 	uint32_t completion_tail;
 	uint32_t in_flight;
+	uint32_t rung;			/* sleep of the worker in which we rang */
 };
 
 enum client_thread_state {
@@ -110,6 +111,8 @@ struct tp_thread {
 	uint32_t cookie_next;
 	bool corrupt;			/* the node's side of a ring makes no sense */
 	bool core_shared;		/* the last yield let somebody else run */
+	uint64_t crowded_until_tsc;	/* yields go to who computes: sleep instead */
+	uint64_t crowded_tsc;
 	enum client_thread_state state;
 	struct tp_thread_stats stats;
 	struct client_ring rings[TP_ABI_WORKERS_MAX];
@@ -158,6 +161,8 @@ struct tp_client {
 	uint64_t control_timeout_ns;
 	_Atomic bool dead;		/* the node is gone; never false again */
 	int socket;			/* -1: attached to a backend */
+	bool bells_owned;
+	int bells[TP_ABI_WORKERS_MAX];	/* -1: none */
 	uint32_t control_unanswered;	/* responses still to come to requests given up */
 	struct tp_segment *segments[3];
 	pthread_mutex_t control_lock;	/* one request on the socket at a time */
@@ -197,6 +202,9 @@ void client_guard_release(struct tp_thread *thread, uint8_t guard);
 void client_guard_empty(struct tp_thread *thread, uint8_t guard);
 int client_request_send(struct tp_thread *thread, struct tp_op *op, uint32_t worker,
 			struct tp_abi_request *request, uint32_t guards);
+
+/* wait.c: the worker sleeps, sleep number asleep. */
+void client_bell_ring(struct tp_thread *thread, uint32_t worker, uint32_t asleep);
 
 /* op.c: the node's answer to op's request; guard is still set. */
 void client_op_completed(struct tp_thread *thread, struct tp_op *op, uint8_t guard,

@@ -19,8 +19,9 @@
 
 #include "client_priv.h"
 
-/* The three descriptors of an ATTACH response, in this order. */
-enum { SOCKET_NODE, SOCKET_SLOTS, SOCKET_CLIENT, SOCKET_FDS };
+/* The descriptors of an ATTACH response, in this order; then a doorbell for each worker. */
+enum { SOCKET_NODE, SOCKET_SLOTS, SOCKET_CLIENT, SOCKET_SEGMENTS };
+#define SOCKET_FDS (SOCKET_SEGMENTS + TP_ABI_WORKERS_MAX)
 
 static uint64_t
 socket_now_ns(void)
@@ -202,16 +203,16 @@ client_socket_control(void *ctx, const struct tp_control_request *request,
 
 /* Map what came with the ATTACH response. Descriptors are used up in any case. */
 static int
-socket_import(const int fds[SOCKET_FDS], struct tp_segment *segments[SOCKET_FDS])
+socket_import(const int fds[SOCKET_SEGMENTS], struct tp_segment *segments[SOCKET_SEGMENTS])
 {
-	const struct tp_segment_config configs[SOCKET_FDS] = {
+	const struct tp_segment_config configs[SOCKET_SEGMENTS] = {
 		[SOCKET_NODE] = { .bytes = sizeof(struct tp_abi_node), .readonly = true },
 		[SOCKET_SLOTS] = { .bytes = 1u << 12 },
 		[SOCKET_CLIENT] = { .bytes = sizeof(struct tp_abi_client) },
 	};
 	int i, ret = 0;
 
-	for (i = 0; i < SOCKET_FDS; i++) {
+	for (i = 0; i < SOCKET_SEGMENTS; i++) {
 		segments[i] = NULL;
 		if (ret == 0) {
 			ret = tp_segment_import(fds[i], &configs[i], &segments[i]);
@@ -227,10 +228,10 @@ socket_import(const int fds[SOCKET_FDS], struct tp_segment *segments[SOCKET_FDS]
 	return -EPROTO;
 }
 
-/* Ask to join, and map what the node gives. */
+/* Ask to join, and map what the node gives. bells: shape [TP_ABI_WORKERS_MAX], all or none. */
 static int
 socket_attach(int sock, const struct tp_client_config *config,
-	      struct tp_segment *segments[SOCKET_FDS])
+	      struct tp_segment *segments[SOCKET_SEGMENTS], int *bells, uint32_t *bell_count)
 {
 	unsigned int count = 0;
 	int fds[SOCKET_FDS];
@@ -240,11 +241,18 @@ socket_attach(int sock, const struct tp_client_config *config,
 			 fds, &count);
 	if (ret < 0)
 		return ret;
-	if (count != SOCKET_FDS) {
+	if (count < SOCKET_SEGMENTS) {
 		socket_close_fds(fds, count);
 		return -EPROTO;
 	}
-	return socket_import(fds, segments);
+	ret = socket_import(fds, segments);
+	if (ret < 0) {
+		socket_close_fds(fds + SOCKET_SEGMENTS, count - SOCKET_SEGMENTS);
+		return ret;
+	}
+	*bell_count = count - SOCKET_SEGMENTS;
+	memcpy(bells, fds + SOCKET_SEGMENTS, *bell_count * sizeof(*bells));
+	return 0;
 }
 
 static int
@@ -277,8 +285,9 @@ client_socket_attach(int sock, const struct tp_client_config *config_in,
 		     struct tp_client **client_out)
 {
 	char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
-	struct tp_segment *segments[SOCKET_FDS] = { NULL };
-	struct tp_client_backend backend = { 0 };
+	struct tp_segment *segments[SOCKET_SEGMENTS] = { NULL };
+	int bells[TP_ABI_WORKERS_MAX];
+	struct tp_client_backend backend = { .bells = bells };
 	struct tp_client_config config;
 	struct tp_client *client;
 	int i, ret;
@@ -287,7 +296,7 @@ client_socket_attach(int sock, const struct tp_client_config *config_in,
 	if (ret == 0 && sock < 0)
 		ret = sock = client_socket_connect(config.socket_path, config.control_timeout_ns);
 	if (ret >= 0)
-		ret = socket_attach(sock, &config, segments);
+		ret = socket_attach(sock, &config, segments, bells, &backend.bell_count);
 	if (ret < 0)
 		goto fail;
 	backend.node = tp_segment_base(segments[SOCKET_NODE]);
@@ -304,13 +313,15 @@ client_socket_attach(int sock, const struct tp_client_config *config_in,
 		goto fail;
 	client->backend.ctx = client;
 	client->socket = sock;
+	client->bells_owned = true;
 	client->control_timeout_ns = config.control_timeout_ns;
 	memcpy(client->segments, segments, sizeof(segments));
 	*client_out = client;
 	return 0;
 
 fail:
-	for (i = 0; i < SOCKET_FDS; i++)
+	socket_close_fds(bells, backend.bell_count);
+	for (i = 0; i < SOCKET_SEGMENTS; i++)
 		tp_segment_destroy(segments[i]);
 	if (sock >= 0)
 		close(sock);

@@ -91,7 +91,7 @@ client_request_send(struct tp_thread *thread, struct tp_op *op, uint32_t worker,
 	struct tp_abi_ring *shared = &thread->shared->rings[worker];
 	struct client_pending *pending;
 	uint8_t guard = CLIENT_GUARD_NONE;
-	uint32_t index;
+	uint32_t index, asleep;
 
 	if (unlikely(thread->corrupt))
 		return -EBADMSG;
@@ -125,6 +125,9 @@ client_request_send(struct tp_thread *thread, struct tp_op *op, uint32_t worker,
 	ring->request_head++;
 	/* pairs with the node's acquire: entry and announced page are visible */
 	atomic_store_explicit(&shared->request_head, ring->request_head, memory_order_release);
+	asleep = tp_abi_bell_asleep(&thread->client->backend.node->bells[worker]);
+	if (unlikely(asleep != 0 && asleep != ring->rung))
+		client_bell_ring(thread, worker, asleep);
 	return 0;
 }
 

@@ -63,6 +63,10 @@ struct tp_client_backend {
 	/* tp_client_detach() is done: the memory above is not used any more. May be NULL. */
 	void (*detach)(void *ctx);
 	void *ctx;
+	/* Doorbells of the node's workers, shape [bell_count], copied; 0: its workers
+	 * do not sleep, or look by themselves soon enough. */
+	const int *bells;
+	uint32_t bell_count;
 	const _Atomic uint64_t *virtual_tsc;	/* time instead of the TSC; NULL: the TSC */
 	uint64_t timeout_ns;			/* as in struct tp_client_config */
 };

@@ -1,11 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 Telepage developers
  *
- * How a thread waits for the node: spin, give the core away, sleep. Owner: the
- * calling thread.
+ * How a thread waits for the node: docs/abi.md section 9. Owner: the calling
+ * thread.
+ *
+ * How it works: it spins for a moment, then gives its core away for a while, as
+ * the node may need it to answer, then sleeps until the node wakes it. Where a
+ * yield takes long somebody computes on this core, who would run at each of the
+ * next yields too: then it sleeps at once, because who sleeps is run when it is
+ * woken.
  */
+#include <linux/futex.h>
 #include <sched.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <rte_cycles.h>
 #include <rte_pause.h>
@@ -13,8 +22,32 @@
 #include "client_priv.h"
 
 #define WAIT_SPINS 16			/* polls before the core is given away */
-#define WAIT_YIELD_NS 500000ull		/* waiting before sleeps begin */
-#define WAIT_SLEEP_NS 50000
+#define WAIT_YIELD_NS 200000ull		/* waiting before it sleeps */
+#define WAIT_CROWD_NS 200000ull		/* a yield to the node takes less */
+#define WAIT_CROWDED_NS 100000000ull
+#define WAIT_CROWDED_MAX_NS 1600000000ull
+#define WAIT_RETRY_NS 100000ull		/* an access that waits for no answer */
+#define WAIT_SLEEP_NS 10000000ull	/* then it looks whether the node is there */
+
+void
+client_bell_ring(struct tp_thread *thread, uint32_t worker, uint32_t asleep)
+{
+	uint64_t one = 1;
+	ssize_t ret;
+
+	thread->rings[worker].rung = asleep;
+	if (thread->client->bells[worker] < 0)
+		return;
+	ret = write(thread->client->bells[worker], &one, sizeof(one));
+	/* Full: it has been rung. */
+	RTE_SET_USED(ret);
+}
+
+static bool
+wait_is_crowded(const struct tp_thread *thread)
+{
+	return rte_rdtsc() < thread->crowded_until_tsc;
+}
 
 /*
  * Leave the core. If that took longer than a bare system call somebody ran
@@ -23,16 +56,62 @@
 static void
 wait_yield(struct tp_thread *thread)
 {
-	uint64_t before = rte_rdtsc();
+	const struct tp_client *client = thread->client;
+	uint64_t before = rte_rdtsc(), after, crowded;
 
 	sched_yield();
-	thread->core_shared = rte_rdtsc() - before > thread->client->switch_tsc;
+	after = rte_rdtsc();
+	thread->core_shared = after - before > client->switch_tsc;
+	crowded = client_tsc_from_ns(client, WAIT_CROWDED_NS);
+	if (after - before <= client_tsc_from_ns(client, WAIT_CROWD_NS)) {
+		thread->crowded_tsc = crowded;
+		return;
+	}
+	/* Find out again later, and less and less often. */
+	thread->crowded_tsc = RTE_MAX(thread->crowded_tsc, crowded);
+	thread->crowded_until_tsc = after + thread->crowded_tsc;
+	thread->crowded_tsc = RTE_MIN(2 * thread->crowded_tsc,
+				      client_tsc_from_ns(client, WAIT_CROWDED_MAX_NS));
+}
+
+static uint64_t
+wait_ns(const struct tp_thread *thread, const struct tp_op *op)
+{
+	uint64_t now = rte_rdtsc();
+	uint64_t left = op->deadline_tsc <= now ? 0 : op->deadline_tsc - now;
+	unsigned __int128 ns = (unsigned __int128)left * 1000000000u /
+		thread->client->geometry.tsc_hz;
+
+	/* No answer is on its way: it waits for others of this thread, or for a while. */
+	if (op->state == CLIENT_OP_QUEUED)
+		return RTE_MIN((uint64_t)ns, WAIT_RETRY_NS);
+	return (uint64_t)RTE_MIN(ns, (unsigned __int128)WAIT_SLEEP_NS);
+}
+
+/* Sleep until the node has answered something; true: the access is done. */
+static bool
+wait_sleep(struct tp_thread *thread, struct tp_op *op)
+{
+	uint64_t ns;
+	struct timespec timeout;
+	bool done;
+
+	tp_abi_thread_wait_begin(thread->shared);
+	/* What came before the node could see that we sleep. */
+	done = tp_op_poll(thread, op);
+	if (!done) {
+		ns = wait_ns(thread, op);
+		timeout = (struct timespec){ .tv_nsec = (long)ns };
+		/* Shared with another process: not a private one. */
+		syscall(SYS_futex, &thread->shared->waiting, FUTEX_WAIT, 1, &timeout, NULL, 0);
+	}
+	tp_abi_thread_wait_end(thread->shared);
+	return done;
 }
 
 struct tp_result
 tp_op_wait(struct tp_thread *thread, struct tp_op *op)
 {
-	static const struct timespec step = { .tv_nsec = WAIT_SLEEP_NS };
 	const struct tp_client_backend *backend = &thread->client->backend;
 	uint64_t yield_until = 0;
 	uint32_t spins = 0;
@@ -43,14 +122,17 @@ tp_op_wait(struct tp_thread *thread, struct tp_op *op)
 		} else if (spins < WAIT_SPINS && !thread->core_shared) {
 			spins++;
 			rte_pause();
+		} else if (wait_is_crowded(thread)) {
+			if (wait_sleep(thread, op))
+				break;
 		} else if (yield_until == 0) {
 			yield_until = rte_rdtsc() +
 				client_tsc_from_ns(thread->client, WAIT_YIELD_NS);
 			wait_yield(thread);
 		} else if (rte_rdtsc() < yield_until) {
 			wait_yield(thread);
-		} else {
-			nanosleep(&step, NULL);
+		} else if (wait_sleep(thread, op)) {
+			break;
 		}
 	}
 	return op->result;

@@ -40,6 +40,8 @@ struct attach_connection {
 
 struct attach {
 	struct tp_control *control;
+	const int *bells;
+	uint32_t bell_count;
 	int listener;
 	char path[108];
 	struct gate gate;
@@ -162,9 +164,9 @@ attach_join(struct attach *attach, struct attach_connection *connection, uint64_
 		.magic = TP_CONTROL_MAGIC,
 		.version = TP_CONTROL_VERSION,
 		.op = TP_CONTROL_ATTACH,
-		.fd_count = ATTACH_FDS,
+		.fd_count = ATTACH_FDS + attach->bell_count,
 	};
-	int fds[ATTACH_FDS];
+	int fds[ATTACH_FDS + TP_ABI_WORKERS_MAX];
 	int client = -EINVAL;
 
 	connection->attaching = false;
@@ -183,6 +185,8 @@ attach_join(struct attach *attach, struct attach_connection *connection, uint64_
 	connection->client = client;
 	response.value = (uint64_t)client;
 	tp_control_attach_fds(attach->control, client, fds);
+	if (attach->bell_count != 0)
+		memcpy(fds + ATTACH_FDS, attach->bells, attach->bell_count * sizeof(*fds));
 	attach_send(attach, connection, &response, fds);
 }
 
@@ -449,4 +453,34 @@ const char *
 attach_path(const struct attach *attach)
 {
 	return attach->path;
+}
+
+void
+attach_bells_set(struct attach *attach, const int *fds, uint32_t count)
+{
+	attach->bells = fds;
+	attach->bell_count = count;
+}
+
+/* Those whose call is under way are not read until it has ended. */
+uint32_t
+attach_fds(const struct attach *attach, struct pollfd *fds, uint32_t room)
+{
+	uint32_t count = 0;
+	int i;
+
+	if (room < ATTACH_CONNECTIONS + 1)
+		return 0;
+	fds[count++] = (struct pollfd){ .fd = attach->listener, .events = POLLIN };
+	for (i = 0; i < ATTACH_CONNECTIONS; i++) {
+		const struct attach_connection *connection = &attach->connections[i];
+
+		if (connection->fd >= 0)
+			fds[count++] = (struct pollfd){
+				.fd = connection->fd,
+				.events = connection->call < 0 && !connection->attaching &&
+					connection->gate_until == 0 ? POLLIN : 0,
+			};
+	}
+	return count;
 }

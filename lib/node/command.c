@@ -123,6 +123,8 @@ client_remove(struct tp_worker *worker, int16_t client)
 
 	if (worker->clients[client].abi != NULL) {
 		worker_client_gone(worker, (uint32_t)client);
+		/* Before its place is another's. */
+		worker_sleepers_wake(worker);
 		for (i = 0; worker->client_list[i] != client; i++)
 			;
 		worker->client_list[i] = worker->client_list[--worker->client_count];

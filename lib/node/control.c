@@ -35,6 +35,8 @@ control_command(struct tp_control *control, uint16_t worker, const struct worker
 	/* Callers ask control_command_room() first. */
 	RTE_ASSERT(pushed);
 	RTE_SET_USED(pushed);
+	if (control->config.wake_worker != NULL)
+		control->config.wake_worker(control->config.wake_ctx, worker);
 }
 
 void
@@ -174,6 +176,8 @@ control_worker_create(struct tp_control *control, uint16_t index)
 		.coherence = control_coherence_config(control, index),
 		.steer = config->steer,
 		.steer_ctx = config->steer_ctx,
+		.wake = config->wake_control,
+		.wake_ctx = config->wake_ctx,
 	};
 
 	worker.own_slots = worker.coherence.home_slot_count + worker.coherence.cache_slot_count;

@@ -6,7 +6,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,114 +17,19 @@
 #include <rte_errno.h>
 #include <rte_launch.h>
 #include <rte_lcore.h>
-#include <rte_pause.h>
 
 #include "node_priv.h"
 #include "tp_store.h"
 
 #define NODE_CONTROL_NS UINT64_C(50000)
 #define NODE_ATTACH_NS UINT64_C(200000)
-#define NODE_SPIN_NS UINT64_C(20000)
-#define NODE_SWITCH_NS UINT64_C(700)	/* a yield to nobody takes less */
-#define NODE_ANSWER_NS UINT64_C(10000)
-#define NODE_SHARED_NS UINT64_C(2000000)
-#define NODE_YIELD_NS UINT64_C(1000000)
-#define NODE_SLEEP_US 50
 #define NODE_CALL_TIMEOUT_NS UINT64_C(5000000000)
 #define NODE_STOP_NS UINT64_C(500000000)
-
-/* How long a poller has had nothing to do, and whether others want its core. */
-struct node_idle {
-	uint64_t since;		/* ns; 0: it works */
-	uint64_t shared_until;	/* ns */
-	uint64_t completions;	/* given to clients */
-	uint16_t worker_first;	/* workers that it polls */
-	uint16_t worker_end;
-};
 
 uint64_t
 tp_node_now(const struct tp_node *node)
 {
 	return node_clock_ns(&node->clock, rte_rdtsc());
-}
-
-/*
- * Leave the core. If that took longer than a bare system call somebody ran, a
- * client on this core most likely, who yields in turn while it waits for us:
- * then spinning keeps from working whom we wait for.
- */
-static void
-node_yield(const struct tp_node *node, struct node_idle *idle)
-{
-	uint64_t before = tp_node_now(node);
-	uint64_t after;
-
-	sched_yield();
-	after = tp_node_now(node);
-	if (after - before > NODE_SWITCH_NS)
-		idle->shared_until = after + NODE_SHARED_NS;
-}
-
-/* Have clients got answers since this was last asked, and now wait for none? */
-static bool
-node_has_answered(const struct tp_node *node, struct node_idle *idle)
-{
-	struct tp_worker_usage usage;
-	uint64_t completions = 0;
-	uint32_t requests = 0;
-	bool answered;
-	uint16_t w;
-
-	for (w = idle->worker_first; w < idle->worker_end; w++) {
-		const struct tp_worker *worker = tp_control_worker(node->control, w);
-
-		tp_worker_usage_get(worker, &usage);
-		requests += usage.requests;
-		completions += tp_worker_stats_get(worker)->completions;
-	}
-	answered = completions != idle->completions && requests == 0;
-	idle->completions = completions;
-	return answered;
-}
-
-/* How long to spin with nothing to do. */
-static uint64_t
-node_spin_ns(const struct tp_node *node, const struct node_idle *idle, uint64_t now)
-{
-	struct tp_worker_usage usage;
-	uint16_t w;
-
-	if (now >= idle->shared_until)
-		return NODE_SPIN_NS;
-	/* Who asked waits for another node: its answer comes sooner than two switches. */
-	for (w = idle->worker_first; w < idle->worker_end; w++) {
-		tp_worker_usage_get(tp_control_worker(node->control, w), &usage);
-		if (usage.requests != 0)
-			return NODE_ANSWER_NS;
-	}
-	return 0;
-}
-
-/* Spin, less if the core is shared, then yield, then sleep. */
-static void
-node_idle(const struct tp_node *node, struct node_idle *idle, uint32_t work)
-{
-	uint64_t now = tp_node_now(node);
-
-	if (work != 0) {
-		idle->since = 0;
-		if (now < idle->shared_until && node_has_answered(node, idle))
-			node_yield(node, idle);
-		return;
-	}
-	if (idle->since == 0)
-		idle->since = now;
-	if (now - idle->since < node_spin_ns(node, idle, now))
-		rte_pause();
-	else if (now - idle->since < NODE_YIELD_NS)
-		node_yield(node, idle);
-	else
-		usleep(NODE_SLEEP_US);
 }
 
 static uint32_t
@@ -158,20 +62,12 @@ tp_node_poll(struct tp_node *node)
 void
 tp_node_run(struct tp_node *node, const volatile sig_atomic_t *stop)
 {
-	struct node_idle idle = {
-		.worker_first = node->worker_first,
-		.worker_end = node->config.workers,
-	};
+	struct node_poller poller;
 
-	while (!*stop) {
-		uint32_t work = tp_node_poll(node);
-
-		/* Control alone needs no core to itself: its paces are longer than this sleep. */
-		if (node->worker_first == node->config.workers)
-			usleep(NODE_SLEEP_US);
-		else
-			node_idle(node, &idle, work);
-	}
+	node_poller_init(&poller, node, node->worker_first, node->config.workers, true);
+	while (!*stop)
+		node_poller_idle(&poller, tp_node_poll(node));
+	idle_disarm(&poller.idle);
 }
 
 struct node_lcore {
@@ -183,19 +79,16 @@ static int
 node_lcore_main(void *arg)
 {
 	struct node_lcore lcore = *(struct node_lcore *)arg;
-	struct node_idle idle = {
-		.worker_first = lcore.worker,
-		.worker_end = (uint16_t)(lcore.worker + 1),
-	};
+	struct tp_node *node = lcore.node;
+	struct node_poller poller;
 
 	free(arg);
+	node_poller_init(&poller, node, lcore.worker, (uint16_t)(lcore.worker + 1), false);
 	/* Pairs with the release in node_lcores_stop(). */
-	while (!atomic_load_explicit(&lcore.node->lcores_stop, memory_order_acquire)) {
-		uint64_t now = tp_node_now(lcore.node);
-
-		node_idle(lcore.node, &idle,
-			node_worker_poll(lcore.node, lcore.worker, now));
-	}
+	while (!atomic_load_explicit(&node->lcores_stop, memory_order_acquire))
+		node_poller_idle(&poller,
+			node_worker_poll(node, lcore.worker, tp_node_now(node)));
+	idle_disarm(&poller.idle);
 	return 0;
 }
 
@@ -206,6 +99,8 @@ node_lcores_stop(struct tp_node *node)
 
 	/* Pairs with the acquire in node_lcore_main(). */
 	atomic_store_explicit(&node->lcores_stop, true, memory_order_release);
+	for (w = 0; w < node->worker_first; w++)
+		idle_bell_ring(node->worker_fds[w]);
 	for (w = 0; w < node->worker_first; w++)
 		rte_eal_wait_lcore(node->lcores[w]);
 	node->worker_first = 0;
@@ -299,6 +194,9 @@ node_control_create(struct tp_node *node)
 	config->steer_ctx = node;
 	config->route = node_route;
 	config->route_ctx = node;
+	config->wake_worker = node_wake_worker;
+	config->wake_control = node_wake_control;
+	config->wake_ctx = node;
 	config->page_bytes = from->page_bytes;
 	config->home_slots = (uint32_t)(((uint64_t)from->home_mib << 20) / from->page_bytes);
 	config->cache_slots = (uint32_t)(((uint64_t)from->cache_mib << 20) / from->page_bytes);
@@ -332,6 +230,7 @@ node_attach_create(struct tp_node *node)
 	if (node->attach == NULL)
 		return -rte_errno;
 	attach_rundir_set(node->attach, rte_eal_get_runtime_dir());
+	attach_bells_set(node->attach, node->client_fds, node->config.workers);
 	return 0;
 }
 
@@ -341,6 +240,9 @@ node_init(struct tp_node *node)
 	int ret;
 
 	node_clock_start(&node->clock);
+	ret = node_bells_open(node);
+	if (ret < 0)
+		return ret;
 	node->store = tp_store_open(node->config.store);
 	if (node->store == NULL) {
 		ret = -rte_errno;
@@ -425,6 +327,7 @@ tp_node_destroy(struct tp_node *node)
 	tp_control_destroy(node->control);
 	node_ports_stop(node);
 	tp_store_close(node->store);
+	node_bells_close(node);
 	free(node);
 }
 
@@ -456,6 +359,8 @@ tp_node_client_add(struct tp_node *node, uint32_t thread_count, struct tp_node_c
 	client->node = tp_control_abi_node(node->control);
 	client->slots = tp_control_slots(node->control, &client->slots_bytes);
 	client->segment = tp_control_client_segment(node->control, id);
+	client->bells = node->client_fds;
+	client->bell_count = node->config.workers;
 	return 0;
 }
 

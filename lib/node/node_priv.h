@@ -7,6 +7,7 @@
 #define NODE_PRIV_H
 
 #include "control_priv.h"
+#include "idle_priv.h"
 #include "tp_link_ethdev.h"
 #include "tp_node.h"
 
@@ -15,11 +16,13 @@
 
 struct attach;
 struct rte_mempool;
+struct tp_node;
 
 /* A link of a worker that has no queue of its own: worker 0 sends for it. */
 struct node_ring_link {
 	struct tp_link link;
 	struct tp_link *ethdev;		/* buffers come from and go back there */
+	struct tp_node *node;
 	struct node_ring tx;		/* frames on their way to worker 0 */
 };
 
@@ -47,9 +50,33 @@ struct tp_node {
 	uint16_t worker_first;		/* the main lcore polls workers from here on */
 	unsigned int lcores[TP_ABI_WORKERS_MAX];
 	_Atomic bool lcores_stop;
+	/* Who sleeps, and what wakes it: by worker what this process rings, and its clients. */
+	struct tp_abi_bell control_bell;
+	int control_fd;
+	int worker_fds[TP_ABI_WORKERS_MAX];
+	int client_fds[TP_ABI_WORKERS_MAX];
 	uint64_t control_at;		/* when the control side is polled again, ns */
 	uint64_t attach_at;
 };
+
+/* A thread that polls some workers, the control side, or both. */
+struct node_poller {
+	struct idle idle;
+	struct tp_node *node;
+	uint64_t completions;		/* given to clients */
+	uint16_t worker_first;
+	uint16_t worker_end;
+	bool control;
+};
+
+/* poller.c */
+int node_bells_open(struct tp_node *node);
+void node_bells_close(struct tp_node *node);
+void node_wake_worker(void *ctx, uint16_t worker);
+void node_wake_control(void *ctx);
+void node_poller_init(struct node_poller *poller, struct tp_node *node, uint16_t first,
+	uint16_t end, bool control);
+void node_poller_idle(struct node_poller *poller, uint32_t work);
 
 /* port.c */
 int node_ports_start(struct tp_node *node);
@@ -65,6 +92,10 @@ uint32_t attach_poll(struct attach *attach, uint64_t now);
 const char *attach_path(const struct attach *attach);
 /* Tidy EAL's run directory of what dead secondary processes leave there. */
 void attach_rundir_set(struct attach *attach, const char *rundir);
+/* Given to clients when they attach; borrowed. */
+void attach_bells_set(struct attach *attach, const int *fds, uint32_t count);
+/* What to sleep on until a client wants something. How many were written. */
+uint32_t attach_fds(const struct attach *attach, struct pollfd *fds, uint32_t room);
 
 /* telemetry.c */
 int node_telemetry_add(struct tp_node *node);

@@ -43,6 +43,7 @@ ring_link_tx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t n)
 
 	for (i = 0; i < n && node_ring_push(&ring->tx, &frames[i]); i++)
 		;
+	node_wake_worker(ring->node, 0);
 	return i;
 }
 
@@ -102,11 +103,12 @@ static const struct tp_link_ops ring_link_ops = {
 };
 
 static int
-ring_link_init(struct node_ring_link *ring, struct tp_link *ethdev)
+ring_link_init(struct node_ring_link *ring, struct tp_node *node, struct tp_link *ethdev)
 {
 	ring->link = *ethdev;
 	ring->link.ops = &ring_link_ops;
 	ring->ethdev = ethdev;
+	ring->node = node;
 	return node_ring_init(&ring->tx, NODE_STEER_FRAMES, sizeof(struct tp_frame));
 }
 
@@ -145,7 +147,7 @@ port_links_create(struct tp_node *node, struct node_port *port)
 			return -rte_errno;
 		if (queue == w)
 			continue;
-		ret = ring_link_init(&port->rings[w], port->links[w]);
+		ret = ring_link_init(&port->rings[w], node, port->links[w]);
 		if (ret < 0)
 			return ret;
 	}
@@ -287,6 +289,7 @@ node_steer(void *ctx, uint16_t from, uint8_t to, struct tp_frame *frame)
 
 	if (!node_ring_push(&node->steer[from * node->config.workers + to], frame))
 		tp_frame_free(frame);
+	node_wake_worker(node, to);
 }
 
 /* Send what workers without a queue handed to worker 0. */

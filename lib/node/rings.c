@@ -6,6 +6,10 @@
  * worker's lcore. A client may write anything anywhere in its segment at any
  * time: every field is read once, into memory of the node, then checked.
  */
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include "tp_shard.h"
 #include "worker_priv.h"
 
@@ -80,6 +84,35 @@ ring_answer(struct tp_worker *worker, uint64_t cookie, const struct tp_abi_compl
 	/* Pairs with the client's acquire: the completion and the slot are whole. */
 	atomic_store_explicit(&ring->completion_head, ++thread->completion_head,
 		memory_order_release);
+	if (!thread->answered) {
+		RTE_ASSERT(worker->answered_count < RTE_DIM(worker->answered));
+		thread->answered = true;
+		worker->answered[worker->answered_count].client = (uint8_t)client;
+		worker->answered[worker->answered_count++].thread = (uint8_t)cookie_thread(cookie);
+	}
+}
+
+/*
+ * Last stage of the turn: threads that sleep until they have an answer, and got
+ * one. One system call for each of those, however many answers it got.
+ */
+void
+worker_sleepers_wake(struct tp_worker *worker)
+{
+	uint32_t i;
+
+	/* Pairs with the one in tp_abi_thread_wait_begin(). */
+	tp_abi_fence();
+	for (i = 0; i < worker->answered_count; i++) {
+		struct worker_client *client = &worker->clients[worker->answered[i].client];
+		struct tp_abi_thread *thread;
+
+		client->threads[worker->answered[i].thread].answered = false;
+		thread = &client->abi->threads[worker->answered[i].thread];
+		if (tp_abi_thread_wake_needed(thread))
+			syscall(SYS_futex, &thread->waiting, FUTEX_WAKE, 1, NULL, NULL, 0);
+	}
+	worker->answered_count = 0;
 }
 
 static void

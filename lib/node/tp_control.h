@@ -57,6 +57,14 @@ struct tp_control_config {
 	/* Link for a peer and its MAC if static; NULL: link 0 and ARP. */
 	uint8_t (*route)(void *ctx, uint16_t node, uint32_t ip, const uint8_t **mac_out);
 	void *route_ctx;
+	/*
+	 * Workers may sleep: called when there is something in a ring for one of
+	 * them (any thread), and for the control side (worker threads). NULL: nobody
+	 * does.
+	 */
+	void (*wake_worker)(void *ctx, uint16_t worker);
+	void (*wake_control)(void *ctx);
+	void *wake_ctx;
 	uint32_t page_bytes;		/* of a slot, a power of two, 4096 to 2 MiB; 0: 4096 */
 	uint32_t home_slots;		/* of the node, divided among the workers */
 	uint32_t cache_slots;		/* likewise; at least 8 a worker */

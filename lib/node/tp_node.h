@@ -119,8 +119,8 @@ struct tp_node *tp_node_create(const struct tp_node_config *config);
 uint32_t tp_node_poll(struct tp_node *node);
 
 /**
- * Poll until *stop is set: spin while there is work, then yield, then sleep
- * 50 us at a time.
+ * Poll until *stop is set: spin while there is work, then yield for a while,
+ * then sleep until a client, a frame or a timer wakes it.
  *
  * @threads Main lcore.
  */
@@ -171,6 +171,8 @@ struct tp_node_client {
 	struct tp_abi_node *node;
 	void *slots;
 	uint64_t slots_bytes;
+	const int *bells;		/* doorbells, by worker; the node's */
+	uint32_t bell_count;
 	struct tp_abi_client *segment;
 	int id;
 };

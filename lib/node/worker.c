@@ -41,6 +41,8 @@ worker_event_push(struct tp_worker *worker, const struct worker_event *event)
 
 	RTE_ASSERT(pushed);
 	RTE_SET_USED(pushed);
+	if (worker->config.wake != NULL)
+		worker->config.wake(worker->config.wake_ctx);
 }
 
 void
@@ -267,6 +269,8 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 		worker_fabric_stats_copy(worker);
 	work += tp_endpoint_timer_poll(worker->endpoint, now);
 	work += tp_endpoint_tx_flush(worker->endpoint, now);
+	if (worker->answered_count != 0)
+		worker_sleepers_wake(worker);
 	if (worker->expected_count != 0)
 		worker_expected_prefetch(worker);
 	return work;
@@ -278,11 +282,16 @@ tp_worker_next_timer(const struct tp_worker *worker)
 	uint64_t next = tp_endpoint_next_timer(worker->endpoint);
 	uint64_t coherence = tp_coherence_next_timer(worker->coherence);
 
-	if (worker->wait_count != 0 || worker->quarantine_count != 0 || worker->held_count != 0 ||
-	    worker->local.head != worker->local.tail || worker->regions_removing != 0 ||
+	next = RTE_MIN(next, coherence);
+	if (worker->wait_count != 0 || worker->local.head != worker->local.tail ||
 	    worker->fencing == WORKER_FENCING_RUNS || !worker_stash_is_empty(worker))
 		return worker->now;
-	return RTE_MIN(next, coherence);
+	/* What others decide is looked at from time to time: it may take them long. */
+	if (worker->held_count != 0 || worker->regions_removing != 0)
+		next = RTE_MIN(next, worker->now + WORKER_HELD_NS);
+	if (worker->quarantine_count != 0)
+		next = RTE_MIN(next, worker->now + WORKER_QUARANTINE_NS);
+	return next;
 }
 
 void

@@ -37,6 +37,8 @@ TP_LOG_DECLARE(node);
 #define WORKER_TOKEN_LOCAL UINT64_MAX	/* requests of this node to itself hold no credit */
 #define WORKER_FABRIC_STATS_NS UINT64_C(5000000)
 #define NODE_MSG_BYTES 64u
+#define WORKER_HELD_NS UINT64_C(100000)		/* between looks at what is held */
+#define WORKER_QUARANTINE_NS UINT64_C(1000000)	/* and at slots with a broken guard on them */
 #define WORKER_PREFETCH_BYTES 4096u
 #define WORKER_EXPECTED 4		/* slots of 4 KiB: a third of a level 1 cache */
 
@@ -69,6 +71,7 @@ struct worker_thread {
 	uint32_t request_tail;
 	uint32_t completion_head;
 	uint32_t in_flight;
+	bool answered;				/* in this turn: it may sleep */
 	uint64_t granted[TP_ABI_GUARDS];	/* key granted in that hazard slot; 0: none */
 };
 
@@ -227,6 +230,8 @@ struct worker_config {
 	struct tp_coherence_config coherence;
 	void (*steer)(void *ctx, uint16_t from_worker, uint8_t to_worker, struct tp_frame *frame);
 	void *steer_ctx;
+	void (*wake)(void *ctx);	/* the control side, after an event; NULL: it never sleeps */
+	void *wake_ctx;
 };
 
 struct tp_worker {
@@ -262,6 +267,12 @@ struct tp_worker {
 	uint32_t client_count;
 	uint32_t client_next;		/* first to be served next turn */
 	uint32_t in_flight;
+	/* Threads that got answers in this turn: client, thread. */
+	struct {
+		uint8_t client;
+		uint8_t thread;
+	} answered[TP_ABI_CLIENTS_MAX * TP_ABI_THREADS_MAX];
+	uint32_t answered_count;
 
 	struct worker_wait *waits;	/* [wait_new, wait_count) were not looked at yet */
 	uint32_t wait_count;
@@ -356,6 +367,7 @@ bool worker_page_referenced(void *ctx, uint32_t region_id, uint32_t page_index);
 
 /* rings.c */
 uint32_t worker_rings_poll(struct tp_worker *worker);
+void worker_sleepers_wake(struct tp_worker *worker);
 uint32_t worker_held_poll(struct tp_worker *worker);
 void worker_held_void(struct tp_worker *worker, enum tp_reason reason, int client);
 void worker_client_gone(struct tp_worker *worker, uint32_t client);

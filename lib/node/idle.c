@@ -1,0 +1,247 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * A poller without work. Owner: the thread that polls.
+ *
+ * How it works: for a short time after a request it stays awake, spinning, or
+ * yielding where the core is shared with clients who yield in turn. A yield that
+ * takes long went to somebody who computes; from then on it sleeps instead,
+ * because who sleeps is run at once when it is woken. To sleep it sets its bells
+ * (odd: asleep), looks at everything once more, and waits on its descriptors: a
+ * bell that was set is seen by whoever has work afterwards, and work from before
+ * is found by that last look (tp_abi_bell_arm()). A client may ring for nothing,
+ * or take another's ring out of the descriptor: so a sleep is never long, and
+ * clients who ring in vain are not heard for a while.
+ */
+#include <errno.h>
+#include <sys/eventfd.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <rte_common.h>
+#include <rte_debug.h>
+
+#include "idle_priv.h"
+
+int
+idle_bell_open(void)
+{
+	int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+
+	return fd < 0 ? -errno : fd;
+}
+
+void
+idle_bell_ring(int fd)
+{
+	uint64_t one = 1;
+	ssize_t ret = write(fd, &one, sizeof(one));
+
+	/* Full: it has been rung. */
+	RTE_SET_USED(ret);
+}
+
+/* Not read(): whoever shares the description may have made it a blocking one. */
+static void
+idle_bell_clear(int fd)
+{
+	uint64_t count;
+	struct iovec iov = { .iov_base = &count, .iov_len = sizeof(count) };
+	ssize_t ret = preadv2(fd, &iov, 1, -1, RWF_NOWAIT);
+
+	RTE_SET_USED(ret);
+}
+
+void
+idle_init(struct idle *idle)
+{
+	*idle = (struct idle){
+		.awake_ns = IDLE_AWAKE_NS,
+		.crowded_ns = IDLE_CROWDED_NS,
+	};
+}
+
+static bool
+idle_fd_add(struct idle *idle, int fd)
+{
+	uint32_t count = idle->own_count + idle->client_count + idle->level_count;
+
+	if (fd < 0 || count == IDLE_FDS_MAX)
+		return false;
+	idle->fds[count] = (struct pollfd){ .fd = fd, .events = POLLIN };
+	return true;
+}
+
+void
+idle_bell_add(struct idle *idle, struct tp_abi_bell *bell, int fd)
+{
+	bool added;
+
+	RTE_ASSERT(idle->client_count == 0 && idle->level_count == 0);
+	RTE_ASSERT(idle->bell_count < IDLE_BELLS_MAX);
+	added = idle_fd_add(idle, fd);
+	RTE_ASSERT(added);
+	RTE_SET_USED(added);
+	idle->bells[idle->bell_count++] = bell;
+	idle->own_count++;
+}
+
+void
+idle_client_add(struct idle *idle, int fd)
+{
+	RTE_ASSERT(idle->level_count == 0);
+	if (idle_fd_add(idle, fd))
+		idle->client_count++;
+}
+
+bool
+idle_level_add(struct idle *idle, int fd)
+{
+	if (idle_fd_add(idle, fd)) {
+		idle->level_count++;
+		return true;
+	}
+	idle->blind = true;
+	idle->awake_ns = IDLE_AWAKE_BLIND_NS;
+	return false;
+}
+
+void
+idle_arm(struct idle *idle)
+{
+	uint32_t i;
+
+	RTE_ASSERT(!idle->armed);
+	idle->armed = true;
+	for (i = 0; i < idle->bell_count; i++)
+		tp_abi_bell_arm(idle->bells[i]);
+}
+
+void
+idle_disarm(struct idle *idle)
+{
+	uint32_t i;
+
+	if (!idle->armed)
+		return;
+	idle->armed = false;
+	for (i = 0; i < idle->bell_count; i++)
+		tp_abi_bell_disarm(idle->bells[i]);
+}
+
+/* Time to spin before anything else is done. */
+static uint64_t
+idle_spin_ns(const struct idle *idle, const struct idle_turn *turn)
+{
+	if (!idle_is_shared(idle, turn->now))
+		return IDLE_SPIN_NS;
+	return turn->waiting ? IDLE_ANSWER_NS : 0;
+}
+
+enum idle_step
+idle_next(struct idle *idle, const struct idle_turn *turn)
+{
+	bool crowded = turn->now < idle->crowded_until;
+
+	if (turn->activity != idle->activity) {
+		idle->activity = turn->activity;
+		idle->active_at = turn->now;
+	}
+	if (turn->work != 0) {
+		idle->since = 0;
+		idle->vain = 0;
+		idle->rung = false;
+		idle_disarm(idle);
+		return turn->answered && !crowded ? IDLE_YIELD : IDLE_POLL;
+	}
+	if (idle->rung) {
+		idle->rung = false;
+		idle->vain++;
+	}
+	if (idle->armed)
+		return IDLE_SLEEP;
+	if (idle->since == 0)
+		idle->since = turn->now;
+	/* What keeps sessions alive is no reason to stay awake. */
+	if (turn->now - idle->active_at >= idle->awake_ns)
+		return IDLE_ARM;
+	if (turn->now - idle->since < idle_spin_ns(idle, turn))
+		return IDLE_PAUSE;
+	return crowded ? IDLE_ARM : IDLE_YIELD;
+}
+
+/*
+ * A yield that took longer than a bare system call let somebody run: a client on
+ * this core most likely, who yields in turn while it waits for us. Spinning
+ * would keep from working whom we wait for.
+ */
+void
+idle_yielded(struct idle *idle, uint64_t before, uint64_t after)
+{
+	if (after - before > IDLE_SWITCH_NS)
+		idle->shared_until = after + IDLE_SHARED_NS;
+	if (after - before <= IDLE_CROWD_NS) {
+		if (after >= idle->crowded_until)
+			idle->crowded_ns = IDLE_CROWDED_NS;
+		return;
+	}
+	/* Find out again later, and less and less often. */
+	idle->crowded_until = after + idle->crowded_ns;
+	idle->crowded_ns = RTE_MIN(2 * idle->crowded_ns, IDLE_CROWDED_MAX_NS);
+}
+
+struct pollfd *
+idle_extra(struct idle *idle, uint32_t *room)
+{
+	uint32_t count = idle->own_count + idle->client_count + idle->level_count;
+
+	*room = IDLE_FDS_MAX - count;
+	return &idle->fds[count];
+}
+
+/* How long this sleep may be. */
+static uint64_t
+idle_sleep_ns(const struct idle *idle, uint64_t now, uint64_t timer, uint64_t max_ns)
+{
+	uint64_t ns = timer <= now ? IDLE_SLEEP_MIN_NS : timer - now;
+
+	ns = RTE_MIN(ns, RTE_MIN(max_ns, IDLE_SLEEP_MAX_NS));
+	/* The longer nobody came the less likely is the next one. */
+	if (idle->blind)
+		ns = RTE_MIN(ns, RTE_MIN(RTE_MAX((now - idle->active_at) / 4, IDLE_SLEEP_MIN_NS),
+			IDLE_SLEEP_BLIND_NS));
+	if (idle->vain >= IDLE_VAIN_MAX)
+		ns = RTE_MIN(ns, IDLE_DEAF_NS);
+	return ns;
+}
+
+void
+idle_sleep(struct idle *idle, uint64_t now, uint64_t timer, uint64_t max_ns,
+	uint32_t extra_count)
+{
+	uint64_t ns = idle_sleep_ns(idle, now, timer, max_ns);
+	const struct timespec timeout = {
+		.tv_sec = (time_t)(ns / 1000000000u),
+		.tv_nsec = (long)(ns % 1000000000u),
+	};
+	uint32_t heard = idle->own_count + idle->client_count;
+	bool deaf = idle->vain >= IDLE_VAIN_MAX;
+	uint32_t i;
+	int ret;
+
+	RTE_ASSERT(idle->armed);
+	for (i = idle->own_count; i < heard; i++)
+		idle->fds[i].events = deaf ? 0 : POLLIN;
+	ret = ppoll(idle->fds, heard + idle->level_count + extra_count, &timeout, NULL);
+	idle_disarm(idle);
+	if (deaf)
+		idle->vain = 0;
+	for (i = 0; ret > 0 && i < heard; i++) {
+		if (!(idle->fds[i].revents & POLLIN))
+			continue;
+		idle_bell_clear(idle->fds[i].fd);
+		if (i >= idle->own_count)
+			idle->rung = true;
+	}
+}

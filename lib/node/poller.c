@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * The bells of a node, and what its pollers do when there is nothing to do. A
+ * worker has two descriptors: one that its clients share, and one that only this
+ * process knows and that therefore always works.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include <rte_common.h>
+#include <rte_pause.h>
+
+#include "node_priv.h"
+
+#define POLLER_SLACK_NS 1000		/* of timers of this thread */
+#define POLLER_CONTROL_NS UINT64_C(1000000)	/* the store is looked at so often */
+#define POLLER_WAKE_FDS 64
+
+int
+node_bells_open(struct tp_node *node)
+{
+	uint16_t w;
+
+	node->control_fd = -1;
+	for (w = 0; w < node->config.workers; w++)
+		node->worker_fds[w] = node->client_fds[w] = -1;
+	node->control_fd = idle_bell_open();
+	if (node->control_fd < 0)
+		return node->control_fd;
+	for (w = 0; w < node->config.workers; w++) {
+		node->worker_fds[w] = idle_bell_open();
+		if (node->worker_fds[w] < 0)
+			return node->worker_fds[w];
+		node->client_fds[w] = idle_bell_open();
+		if (node->client_fds[w] < 0)
+			return node->client_fds[w];
+	}
+	return 0;
+}
+
+static void
+bell_close(int fd)
+{
+	if (fd >= 0)
+		close(fd);
+}
+
+void
+node_bells_close(struct tp_node *node)
+{
+	uint16_t w;
+
+	bell_close(node->control_fd);
+	for (w = 0; w < node->config.workers; w++) {
+		bell_close(node->worker_fds[w]);
+		bell_close(node->client_fds[w]);
+	}
+}
+
+/* Something was put into a ring of this worker. Any thread. */
+void
+node_wake_worker(void *ctx, uint16_t worker)
+{
+	struct tp_node *node = ctx;
+
+	/* While the node is being made nobody sleeps. */
+	if (node->control != NULL &&
+	    tp_abi_bell_asleep(&tp_control_abi_node(node->control)->bells[worker]) != 0)
+		idle_bell_ring(node->worker_fds[worker]);
+}
+
+void
+node_wake_control(void *ctx)
+{
+	struct tp_node *node = ctx;
+
+	if (tp_abi_bell_asleep(&node->control_bell) != 0)
+		idle_bell_ring(node->control_fd);
+}
+
+/* Ports of worker w: its own queue, or else worker 0's looks after it. */
+static void
+poller_port_add(struct node_poller *poller, const struct node_port *port, uint16_t worker)
+{
+	int fds[POLLER_WAKE_FDS];
+	unsigned int count;
+	unsigned int i;
+
+	if (worker >= port->queues)
+		return;
+	count = tp_port_wake_fds(port->port, worker, fds, RTE_DIM(fds));
+	if (count == 0)
+		idle_level_add(&poller->idle, -1);
+	for (i = 0; i < count; i++)
+		idle_level_add(&poller->idle, fds[i]);
+}
+
+/* Owner: the thread that is going to poll; the node is complete. */
+void
+node_poller_init(struct node_poller *poller, struct tp_node *node, uint16_t first, uint16_t end,
+	bool control)
+{
+	uint16_t w;
+	uint16_t p;
+
+	poller->node = node;
+	poller->worker_first = first;
+	poller->worker_end = end;
+	poller->control = control;
+	poller->completions = 0;
+	idle_init(&poller->idle);
+	if (control)
+		idle_bell_add(&poller->idle, &node->control_bell, node->control_fd);
+	for (w = first; w < end; w++)
+		idle_bell_add(&poller->idle, &tp_control_abi_node(node->control)->bells[w],
+			node->worker_fds[w]);
+	for (w = first; w < end; w++)
+		idle_client_add(&poller->idle, node->client_fds[w]);
+	for (w = first; w < end; w++)
+		for (p = 0; p < node->port_count; p++)
+			poller_port_add(poller, &node->ports[p], w);
+	prctl(PR_SET_TIMERSLACK, POLLER_SLACK_NS, 0, 0, 0);
+}
+
+static void
+poller_turn_fill(struct node_poller *poller, struct idle_turn *turn)
+{
+	bool shared = idle_is_shared(&poller->idle, turn->now);
+	struct tp_worker_usage usage;
+	uint64_t completions = 0;
+	uint32_t requests = 0;
+	uint16_t w;
+
+	for (w = poller->worker_first; w < poller->worker_end; w++) {
+		const struct tp_worker *worker = tp_control_worker(poller->node->control, w);
+		const struct tp_worker_stats *stats = tp_worker_stats_get(worker);
+
+		turn->activity += stats->requests + stats->messages_in;
+		completions += stats->completions;
+		if (!shared)
+			continue;
+		tp_worker_usage_get(worker, &usage);
+		requests += usage.requests;
+	}
+	turn->waiting = requests != 0;
+	turn->answered = shared && requests == 0 && completions != poller->completions;
+	poller->completions = completions;
+}
+
+static void
+poller_sleep(struct node_poller *poller, uint64_t now)
+{
+	struct tp_node *node = poller->node;
+	uint64_t max = node->config.lease_ms * UINT64_C(1000000) / 4;
+	uint64_t timer = UINT64_MAX;
+	struct pollfd *extra;
+	uint32_t room;
+	uint32_t count = 0;
+	uint16_t w;
+
+	for (w = poller->worker_first; w < poller->worker_end; w++)
+		timer = RTE_MIN(timer,
+			tp_worker_next_timer(tp_control_worker(node->control, w)));
+	if (poller->control) {
+		timer = RTE_MIN(timer, tp_control_next_timer(node->control));
+		max = RTE_MIN(max, POLLER_CONTROL_NS);
+		if (node->attach != NULL) {
+			extra = idle_extra(&poller->idle, &room);
+			count = attach_fds(node->attach, extra, room);
+		}
+	}
+	idle_sleep(&poller->idle, now, timer, max, count);
+	if (poller->control) {
+		node->control_at = 0;
+		node->attach_at = 0;
+	}
+}
+
+void
+node_poller_idle(struct node_poller *poller, uint32_t work)
+{
+	struct idle_turn turn = {
+		.now = tp_node_now(poller->node),
+		.work = work,
+	};
+
+	poller_turn_fill(poller, &turn);
+	switch (idle_next(&poller->idle, &turn)) {
+	case IDLE_POLL:
+		break;
+	case IDLE_PAUSE:
+		rte_pause();
+		break;
+	case IDLE_YIELD:
+		sched_yield();
+		idle_yielded(&poller->idle, turn.now, tp_node_now(poller->node));
+		break;
+	case IDLE_ARM:
+		idle_arm(&poller->idle);
+		if (poller->control)
+			poller->node->control_at = 0;
+		break;
+	case IDLE_SLEEP:
+		poller_sleep(poller, turn.now);
+		break;
+	}
+}

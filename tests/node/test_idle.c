@@ -1,0 +1,278 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * When a poller without work does what, by a clock of the test; and that what
+ * should end a sleep does.
+ */
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "idle_priv.h"
+
+#define START UINT64_C(1000000000)
+#define LONG_NS (UINT64_C(1000) * IDLE_SLEEP_MAX_NS)
+
+static struct idle idle;
+
+static enum idle_step
+next(uint64_t now, uint32_t work, uint64_t activity)
+{
+	const struct idle_turn turn = { .now = now, .work = work, .activity = activity };
+
+	return idle_next(&idle, &turn);
+}
+
+/* Something was asked for, at START. */
+static int
+setup(void **state)
+{
+	idle_init(&idle);
+	assert_int_equal(next(START, 1, 1), IDLE_POLL);
+	return 0;
+}
+
+static void
+test_idle_spins_yields_then_sleeps(void **state)
+{
+	assert_int_equal(next(START, 0, 1), IDLE_PAUSE);
+	assert_int_equal(next(START + IDLE_SPIN_NS - 1, 0, 1), IDLE_PAUSE);
+	assert_int_equal(next(START + IDLE_SPIN_NS, 0, 1), IDLE_YIELD);
+	assert_int_equal(next(START + IDLE_AWAKE_NS - 1, 0, 1), IDLE_YIELD);
+	assert_int_equal(next(START + IDLE_AWAKE_NS, 0, 1), IDLE_ARM);
+	idle_arm(&idle);
+	assert_int_equal(next(START + IDLE_AWAKE_NS, 0, 1), IDLE_SLEEP);
+}
+
+static void
+test_idle_request_starts_anew(void **state)
+{
+	uint64_t now = START + IDLE_AWAKE_NS;
+
+	assert_int_equal(next(now, 0, 1), IDLE_ARM);
+	assert_int_equal(next(now, 1, 2), IDLE_POLL);
+	assert_int_equal(next(now, 0, 2), IDLE_PAUSE);
+	assert_int_equal(next(now + IDLE_AWAKE_NS, 0, 2), IDLE_ARM);
+}
+
+static void
+test_idle_work_without_requests_keeps_it_awake_no_longer(void **state)
+{
+	uint64_t now = START + IDLE_AWAKE_NS;
+
+	assert_int_equal(next(now, 1, 1), IDLE_POLL);
+	assert_int_equal(next(now, 0, 1), IDLE_ARM);
+}
+
+static void
+test_idle_last_look_finds_work_then_awake(void **state)
+{
+	struct tp_abi_bell bell = { 0 };
+
+	idle_bell_add(&idle, &bell, idle_bell_open());
+	assert_int_equal(next(START + IDLE_AWAKE_NS, 0, 1), IDLE_ARM);
+	idle_arm(&idle);
+	assert_int_equal(tp_abi_bell_asleep(&bell), 1);
+	assert_int_equal(next(START + IDLE_AWAKE_NS, 1, 2), IDLE_POLL);
+	assert_int_equal(tp_abi_bell_asleep(&bell), 0);
+	/* The next sleep has another number: who rang in this one rings again. */
+	idle_arm(&idle);
+	assert_int_equal(tp_abi_bell_asleep(&bell), 3);
+	close(idle.fds[0].fd);
+}
+
+static void
+test_idle_shared_core_yields_at_once(void **state)
+{
+	struct idle_turn turn = { .now = START, .activity = 1 };
+
+	idle_yielded(&idle, START - IDLE_SWITCH_NS - 1, START);
+	assert_true(idle_is_shared(&idle, START));
+	assert_int_equal(idle_next(&idle, &turn), IDLE_YIELD);
+	/* Another node's answer comes sooner than two switches. */
+	turn.waiting = true;
+	assert_int_equal(idle_next(&idle, &turn), IDLE_PAUSE);
+	turn.now += IDLE_ANSWER_NS;
+	assert_int_equal(idle_next(&idle, &turn), IDLE_YIELD);
+	turn.work = 1;
+	turn.answered = true;
+	assert_int_equal(idle_next(&idle, &turn), IDLE_YIELD);
+	assert_false(idle_is_shared(&idle, START + IDLE_SHARED_NS));
+}
+
+static void
+test_idle_crowded_core_sleeps_instead_of_yielding(void **state)
+{
+	struct idle_turn turn = { .now = START, .activity = 1 };
+
+	idle_yielded(&idle, START - IDLE_CROWD_NS - 1, START);
+	assert_int_equal(idle_next(&idle, &turn), IDLE_ARM);
+	turn.work = 1;
+	turn.answered = true;
+	assert_int_equal(idle_next(&idle, &turn), IDLE_POLL);
+	turn = (struct idle_turn){ .now = START + IDLE_CROWDED_NS, .activity = 2 };
+	assert_int_equal(idle_next(&idle, &turn), IDLE_PAUSE);
+	/* Crowded still: it finds out less often. */
+	idle_yielded(&idle, turn.now - IDLE_CROWD_NS - 1, turn.now);
+	turn.now += IDLE_CROWDED_NS;
+	assert_true(idle_is_shared(&idle, turn.now));
+	turn.now += IDLE_CROWDED_NS;
+	assert_false(idle_is_shared(&idle, turn.now));
+	/* Once it is not any more, the next time counts as the first. */
+	idle_yielded(&idle, turn.now - 1, turn.now);
+	idle_yielded(&idle, turn.now - IDLE_CROWD_NS - 1, turn.now);
+	assert_false(idle_is_shared(&idle, turn.now + IDLE_CROWDED_NS));
+}
+
+static void
+sleep_for(uint64_t timer)
+{
+	idle_arm(&idle);
+	assert_int_equal(next(START, 0, 1), IDLE_SLEEP);
+	idle_sleep(&idle, START, timer, UINT64_MAX, 0);
+	assert_false(idle.armed);
+}
+
+static void
+test_idle_bell_ends_sleep_and_is_cleared(void **state)
+{
+	struct tp_abi_bell bell = { 0 };
+	struct pollfd look = { .events = POLLIN };
+	int fd = idle_bell_open();
+
+	idle_bell_add(&idle, &bell, fd);
+	idle_bell_ring(fd);
+	idle_bell_ring(fd);
+	sleep_for(START + LONG_NS);
+	look.fd = fd;
+	assert_int_equal(poll(&look, 1, 0), 0);
+	assert_int_equal(bell.sleeps, 2);
+	close(fd);
+}
+
+/* The timer is over, or it never comes: the sleep ends in any case. */
+static void
+test_idle_sleep_ends_without_bells(void **state)
+{
+	sleep_for(START);
+	sleep_for(UINT64_MAX);
+}
+
+/* What another client did to the descriptor: made it block, and took the ring out. */
+static void
+test_idle_client_descriptor_changed_cannot_block(void **state)
+{
+	struct tp_abi_bell bell = { 0 };
+	int own = idle_bell_open(), fd = idle_bell_open();
+	int flags = fcntl(fd, F_GETFL);
+
+	idle_bell_add(&idle, &bell, own);
+	idle_client_add(&idle, fd);
+	assert_int_equal(fcntl(fd, F_SETFL, flags & ~O_NONBLOCK), 0);
+	idle_bell_ring(fd);
+	sleep_for(START + LONG_NS);
+	sleep_for(START + LONG_NS);
+	close(fd);
+	close(own);
+}
+
+static void
+test_idle_client_ringing_in_vain_is_not_heard_for_a_while(void **state)
+{
+	struct tp_abi_bell bell = { 0 };
+	struct pollfd look = { .events = POLLIN };
+	int own = idle_bell_open(), fd = idle_bell_open();
+	uint64_t now = START + IDLE_AWAKE_NS;
+	int i;
+
+	idle_bell_add(&idle, &bell, own);
+	idle_client_add(&idle, fd);
+	look.fd = fd;
+	for (i = 0; i < IDLE_VAIN_MAX; i++) {
+		assert_int_equal(next(now, 0, 1), IDLE_ARM);
+		idle_bell_ring(fd);
+		sleep_for(START + LONG_NS);
+		assert_int_equal(poll(&look, 1, 0), 0);
+	}
+	assert_int_equal(next(now, 0, 1), IDLE_ARM);
+	idle_bell_ring(fd);
+	sleep_for(START + LONG_NS);
+	/* It was not read, and is heard the next time. */
+	assert_int_equal(poll(&look, 1, 0), 1);
+	assert_int_equal(next(now, 0, 1), IDLE_ARM);
+	sleep_for(START + LONG_NS);
+	assert_int_equal(poll(&look, 1, 0), 0);
+	/* Rings that bring work are never too many. */
+	for (i = 0; i < 2 * IDLE_VAIN_MAX; i++) {
+		idle_bell_ring(fd);
+		sleep_for(START + LONG_NS);
+		assert_int_equal(poll(&look, 1, 0), 0);
+		assert_int_equal(next(now, 1, 1), IDLE_POLL);
+	}
+	close(fd);
+	close(own);
+}
+
+static void
+test_idle_port_and_extra_descriptors_end_sleep(void **state)
+{
+	struct pollfd *extra;
+	uint32_t room;
+	int fds[2];
+	int empty[2];
+
+	assert_int_equal(pipe(fds), 0);
+	assert_int_equal(pipe(empty), 0);
+	assert_int_equal(write(fds[1], "x", 1), 1);
+	assert_true(idle_level_add(&idle, fds[0]));
+	sleep_for(START + LONG_NS);
+	idle.level_count = 0;
+	assert_true(idle_level_add(&idle, empty[0]));
+	extra = idle_extra(&idle, &room);
+	assert_int_equal(room, IDLE_FDS_MAX - 1);
+	*extra = (struct pollfd){ .fd = fds[0], .events = POLLIN };
+	idle_arm(&idle);
+	idle_sleep(&idle, START, UINT64_MAX, UINT64_MAX, 1);
+	assert_true(extra->revents & POLLIN);
+	close(fds[0]);
+	close(fds[1]);
+	close(empty[0]);
+	close(empty[1]);
+}
+
+static void
+test_idle_port_without_descriptor_stays_awake_longer(void **state)
+{
+	assert_false(idle_level_add(&idle, -1));
+	assert_int_equal(next(START + IDLE_AWAKE_NS, 0, 1), IDLE_PAUSE);
+	assert_int_equal(next(START + IDLE_AWAKE_NS + IDLE_SPIN_NS, 0, 1), IDLE_YIELD);
+	assert_int_equal(next(START + IDLE_AWAKE_BLIND_NS, 0, 1), IDLE_ARM);
+}
+
+#define CASE(name) cmocka_unit_test_setup(name, setup)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		CASE(test_idle_spins_yields_then_sleeps),
+		CASE(test_idle_request_starts_anew),
+		CASE(test_idle_work_without_requests_keeps_it_awake_no_longer),
+		CASE(test_idle_last_look_finds_work_then_awake),
+		CASE(test_idle_shared_core_yields_at_once),
+		CASE(test_idle_crowded_core_sleeps_instead_of_yielding),
+		CASE(test_idle_bell_ends_sleep_and_is_cleared),
+		CASE(test_idle_sleep_ends_without_bells),
+		CASE(test_idle_client_descriptor_changed_cannot_block),
+		CASE(test_idle_client_ringing_in_vain_is_not_heard_for_a_while),
+		CASE(test_idle_port_and_extra_descriptors_end_sleep),
+		CASE(test_idle_port_without_descriptor_stays_awake_longer),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
