@@ -14,7 +14,7 @@
 #include "tp_types.h"
 
 enum access_kind { ACCESS_LOAD, ACCESS_STORE, ACCESS_EXCHANGE, ACCESS_ADD, ACCESS_OR, ACCESS_FENCE,
-	ACCESS_REMOTE, ACCESS_AGAIN, ACCESS_END };
+	ACCESS_REMOTE, ACCESS_AWAIT, ACCESS_AGAIN, ACCESS_END };
 
 struct access {
 	uint8_t kind;
@@ -113,6 +113,12 @@ step_remote_store(unsigned int var, uint64_t value)
 }
 
 void
+step_await(unsigned int var, uint64_t value)
+{
+	run_access(ACCESS_AWAIT, var, value);
+}
+
+void
 step_mark(void)
 {
 	run.mark = run.position;
@@ -207,9 +213,11 @@ buffer_drain(struct state *s, unsigned int actor)
 
 /* Can the access be made now? */
 static bool
-access_enabled(const struct step_model *model, const struct actor_state *a,
+access_enabled(const struct step_model *model, const struct state *s, unsigned int actor,
 	       const struct access *access)
 {
+	const struct actor_state *a = &s->actor[actor];
+
 	switch (access->kind) {
 	case ACCESS_FENCE:
 	case ACCESS_EXCHANGE:
@@ -218,6 +226,8 @@ access_enabled(const struct step_model *model, const struct actor_state *a,
 		return a->buffered == 0;
 	case ACCESS_STORE:
 		return model->sequential || a->buffered < STEP_BUFFER;
+	case ACCESS_AWAIT:
+		return load_forwarded(s, actor, access->var) == access->value;
 	default:
 		return true;
 	}
@@ -272,7 +282,7 @@ actor_step(struct explorer *x, struct state *s, unsigned int actor)
 		a->ended = true;
 		return true;
 	}
-	if (!access_enabled(x->model, a, &access))
+	if (!access_enabled(x->model, s, actor, &access))
 		return false;
 	if (access.kind == ACCESS_AGAIN) {
 		memset(&a->seen[a->mark], 0, (position - a->mark) * sizeof(a->seen[0]));

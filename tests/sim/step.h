@@ -62,6 +62,8 @@ void step_invoke(unsigned int op, const struct history_op *what);
 void step_respond(unsigned int op, uint64_t result, uint8_t outcome);
 /* An operation that is one instant after everything else: what is found at the end. */
 void step_final(unsigned int op, const struct history_op *what);
+/* Goes on only once the variable has the value: who sleeps, not who looks again. */
+void step_await(unsigned int var, uint64_t value);
 /* Forget what was read since step_mark() and begin there again. */
 void step_mark(void);
 _Noreturn void step_again(void);
