@@ -450,6 +450,12 @@ cache_put_m(struct coherence_event *ev)
 enum coherence_way
 cache_put_refused(struct coherence_event *ev)
 {
+	/*
+	 * It waited at home when its session ended. It was sent again in the next
+	 * one, or will be: a third would be one too many, and come when it likes.
+	 */
+	if (ev->msg->flags & TP_MSG_F_RETRY && ev->msg->reason == TP_UNREACHABLE)
+		return cache_stale(ev);
 	return ev->msg->flags & TP_MSG_F_RETRY ? cache_refused(ev) : cache_put_done(ev);
 }
 

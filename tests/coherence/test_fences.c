@@ -237,6 +237,48 @@ test_lost_page_reader_fenced_ends_the_wait(void **state)
 	net_destroy(net);
 }
 
+/*
+ * A PUT_S waits at home while its session ends, and is sent again in the next one.
+ * The refusal of the first, come before the second arrives, must not bring forth a
+ * third: one of the two would end a copy that was fetched after the other.
+ */
+static void
+test_put_deferred_when_its_session_ends_is_sent_once_more(void **state)
+{
+	struct net *net = four();
+	uint32_t i, read;
+
+	net_read(net, 1, 0);
+	net_read(net, 2, 0);
+	net_run(net);
+	net_write(net, 3, 0);
+	deliver_first(net, TP_MSG_GET_M);
+	assert_string_equal(net_home_state(net, 0), "S_INV");
+	net_want(net, 1, 0, TP_WANT_INVALIDATE);
+	deliver_first(net, TP_MSG_PUT_S);
+	net_session_down(net, 0, 1);
+	net_session_up(net, 0, 1);
+	/* All but the PUT_S of the new session. */
+	for (i = 0; i < net->flight_count;) {
+		if (net->flight[i].msg.type == TP_MSG_PUT_S) {
+			i++;
+			continue;
+		}
+		net_deliver(net, i);
+		i = 0;
+	}
+	assert_int_equal(net->flight_count, 1);
+	assert_int_equal(net->flight[0].msg.type, TP_MSG_PUT_S);
+	assert_string_equal(net_cache_state(net, 1, 0), "SI");
+	net_run(net);
+	read = net_read(net, 1, 0);
+	net_run(net);
+	assert_null(net->failure);
+	assert_int_equal(net->op[read].result.reason, TP_OK);
+	assert_true(net_is_idle(net));
+	net_destroy(net);
+}
+
 int
 main(void)
 {
@@ -247,6 +289,7 @@ main(void)
 		cmocka_unit_test(test_lost_page_late_messages_change_nothing),
 		cmocka_unit_test(test_lost_page_write_back_after_all_is_not_taken),
 		cmocka_unit_test(test_lost_page_reader_fenced_ends_the_wait),
+		cmocka_unit_test(test_put_deferred_when_its_session_ends_is_sent_once_more),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
