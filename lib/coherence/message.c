@@ -204,6 +204,32 @@ message_drop(struct coherence_event *ev, uint64_t *counter)
 	coherence_token_done(ev);
 }
 
+/*
+ * The page's record is read here, not prefetched: the address of an atomic's word
+ * depends on it, and the processor goes on with the checks of the message meanwhile.
+ * A whole page is asked for later: its 64 lines would be in the way of those.
+ */
+void
+tp_coherence_message_hint(struct tp_coherence *c, const struct tp_coherence_msg *msg)
+{
+	struct coherence_region *region =
+		coherence_region_find(c, rte_le_to_cpu_32(msg->region_id));
+	uint32_t page_index = rte_le_to_cpu_32(msg->page_index);
+	uint32_t offset = 4u * rte_le_to_cpu_16(msg->atomic_offset_words);
+	struct coherence_event ev;
+
+	if (region == NULL || page_index >= region->region->page_count)
+		return;
+	coherence_event_init(&ev, c, region, page_index);
+	rte_prefetch0(ev.page);
+	if (!coherence_page_is_home(&ev) || region->directory_slot == UINT32_MAX)
+		return;
+	tp_directory_entry_prefetch(c->config.directory, region->directory_slot,
+		tp_region_home_index(region->region, page_index));
+	if (msg->type == TP_MSG_AMO && offset < UINT32_C(1) << region->region->page_shift)
+		coherence_slot_hint(&ev, offset, sizeof(uint64_t), false);
+}
+
 /* The message's page, checked. false: the message is dealt with. */
 static bool
 message_locate(struct coherence_event *ev, uint32_t payload_bytes)
@@ -229,8 +255,6 @@ message_locate(struct coherence_event *ev, uint32_t payload_bytes)
 		return false;
 	}
 	coherence_event_init(&found, c, region, page_index);
-	/* Used after the directory entry: let both come at once. */
-	rte_prefetch0(found.page);
 	ev->region = found.region;
 	ev->page = found.page;
 	ev->index = page_index;
@@ -246,8 +270,6 @@ message_locate(struct coherence_event *ev, uint32_t payload_bytes)
 	if (msg->type == TP_MSG_GET_S || msg->type == TP_MSG_GET_M)
 		coherence_slot_hint(ev, 0, 0, false);
 	else if (msg->type == TP_MSG_AMO) {
-		coherence_slot_hint(ev, 4u * rte_le_to_cpu_16(msg->atomic_offset_words),
-			msg->atomic_width, false);
 		id = coherence_msg_id(msg);
 		coherence_kept_prefetch(c, &id);
 	}

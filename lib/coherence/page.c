@@ -86,6 +86,15 @@ coherence_slot_hint(const struct coherence_event *ev, uint32_t offset, uint32_t 
 		config->slot_hint(config->slot_hint_ctx, slot, offset, bytes, later);
 }
 
+void
+tp_coherence_request_hint(const struct tp_coherence *c, uint32_t region_id, uint32_t page_index)
+{
+	const struct coherence_region *region = coherence_region_find(c, region_id);
+
+	if (region != NULL && page_index < region->region->page_count)
+		rte_prefetch0(&region->pages[page_index]);
+}
+
 static uint32_t
 frame_pop(struct tp_coherence *c, bool home)
 {

@@ -195,6 +195,22 @@ void tp_coherence_request(struct tp_coherence *coherence, uint32_t region_id, ui
 			  struct tp_outbox *outbox);
 
 /**
+ * A request for this page comes next, perhaps: ask for the memory that deciding
+ * on it takes. Any numbers may be given.
+ *
+ * @cost Nothing waits for memory here but the lookup of the region.
+ */
+void tp_coherence_request_hint(const struct tp_coherence *coherence, uint32_t region_id,
+			       uint32_t page_index);
+
+/**
+ * The same for a message, of which nothing has been checked yet; asks for the
+ * memory of the page, too.
+ */
+void tp_coherence_message_hint(struct tp_coherence *coherence,
+			       const struct tp_coherence_msg *msg);
+
+/**
  * Event: a message. It may be anything: malformed ones, those from nodes that
  * may not send them, and impossible ones are counted and dropped.
  *

@@ -10,6 +10,7 @@
 
 #include <rte_branch_prediction.h>
 #include <rte_errno.h>
+#include <rte_prefetch.h>
 
 #include "directory_priv.h"
 #include "tp_generation.h"
@@ -194,6 +195,13 @@ directory_entry_make(struct tp_directory *directory, struct directory_slot *slot
 	before = atomic_fetch_or_explicit(&slot->touched[chunk / 64], bit, memory_order_relaxed);
 	if (!(before & bit))
 		atomic_fetch_add_explicit(&directory->chunks_touched, 1, memory_order_relaxed);
+}
+
+void
+tp_directory_entry_prefetch(const struct tp_directory *directory, uint32_t slot_index,
+	uint32_t home_index)
+{
+	rte_prefetch0(&directory->slots[slot_index].entries[home_index]);
 }
 
 struct tp_directory_entry *

@@ -165,6 +165,15 @@ int tp_directory_region_slot(const struct tp_directory *directory, uint32_t regi
 uint32_t tp_directory_region_pages(const struct tp_directory *directory, uint32_t slot);
 
 /**
+ * Ask for the memory of a page's entry, which tp_directory_entry_get() then finds
+ * in the cache.
+ *
+ * @threads Owner lcore of the page's shard.
+ */
+void tp_directory_entry_prefetch(const struct tp_directory *directory, uint32_t slot,
+	uint32_t home_index);
+
+/**
  * The entry of a page. The pointer stays good until the region is removed.
  *
  * @param slot        From tp_directory_region_add().

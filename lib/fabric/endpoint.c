@@ -244,7 +244,7 @@ endpoint_gap(struct tp_endpoint *ep, uint64_t gap)
 	}
 }
 
-static void
+static __rte_noinline void
 endpoint_clock_jumped(struct tp_endpoint *ep, uint64_t now)
 {
 	uint64_t gap = now - ep->now;
@@ -257,7 +257,7 @@ endpoint_clock_jumped(struct tp_endpoint *ep, uint64_t now)
 	ep->clock_started = true;
 }
 
-static void
+static __rte_always_inline void
 endpoint_clock(struct tp_endpoint *ep, uint64_t now)
 {
 	if (unlikely(now < ep->now))
@@ -378,6 +378,20 @@ endpoint_frame(struct tp_endpoint *ep, uint8_t link_index, struct tp_frame *fram
 	tp_frame_free(frame);
 }
 
+/** What a frame is about, as far as that shows before it is checked. */
+static void
+endpoint_hint(struct tp_endpoint *ep, const struct tp_frame *frame)
+{
+	const struct tp_wire_data *data =
+		(const void *)((const uint8_t *)frame->data + TP_WIRE_OUTER_BYTES);
+	uint32_t before = TP_WIRE_OUTER_BYTES + (uint32_t)sizeof(*data);
+
+	if (frame->length >= before + TP_ENDPOINT_HINT_BYTES &&
+	    ep->ops.hint != NULL && data->header.type == TP_WIRE_DATA &&
+	    data->fragment_offset == 0)
+		ep->ops.hint(ep->ctx, data + 1, frame->length - before);
+}
+
 uint32_t
 tp_endpoint_rx_poll(struct tp_endpoint *ep, uint64_t now)
 {
@@ -393,6 +407,8 @@ tp_endpoint_rx_poll(struct tp_endpoint *ep, uint64_t now)
 
 		for (i = 0; i < n; i++)
 			rte_prefetch0((const uint8_t *)frames[i].data + TP_WIRE_ETHER_BYTES);
+		for (i = 0; i < n; i++)
+			endpoint_hint(ep, &frames[i]);
 		for (i = 0; i < n; i++)
 			endpoint_frame(ep, l, &frames[i]);
 		total += n;
@@ -414,6 +430,7 @@ tp_endpoint_rx_frame(struct tp_endpoint *ep, struct tp_frame *frame, uint64_t no
 	for (l = 0; l < ep->config.link_count; l++) {
 		if (frame->length >= TP_WIRE_ETHER_BYTES &&
 		    memcmp(ep->links[l].link->mac, ether, 6) == 0) {
+			endpoint_hint(ep, frame);
 			endpoint_frame(ep, l, frame);
 			return;
 		}

@@ -65,6 +65,8 @@ struct tp_message {
 	const struct tp_message_piece *pieces;
 };
 
+#define TP_ENDPOINT_HINT_BYTES 64u
+
 /**
  * What the endpoint tells its owner, always from within one of the calls below.
  * A callback may call tp_endpoint_send() and tp_endpoint_request_done() and the
@@ -92,6 +94,12 @@ struct tp_endpoint_ops {
 	 * tp_endpoint_neighbour_set(). May be NULL.
 	 */
 	void (*neighbour)(void *ctx, uint8_t link_index, uint32_t ip, const uint8_t mac[6]);
+	/**
+	 * The first bytes of what may be a message, before anything of it was
+	 * checked and perhaps of none: good for prefetches alone. length is at least
+	 * TP_ENDPOINT_HINT_BYTES; not aligned. May be NULL.
+	 */
+	void (*hint)(void *ctx, const void *head, uint32_t length);
 };
 
 /** A link and the address of this node on it. */

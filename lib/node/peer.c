@@ -159,12 +159,25 @@ ep_neighbour(void *ctx, uint8_t link_index, uint32_t ip, const uint8_t mac[6])
 	worker_event_push(worker, &event);
 }
 
+/* Nothing of it is checked: a wrong guess costs a few lines of cache. */
+static void
+ep_hint(void *ctx, const void *head, uint32_t length)
+{
+	struct tp_worker *worker = ctx;
+	struct tp_coherence_msg msg;
+
+	static_assert(sizeof(msg) <= TP_ENDPOINT_HINT_BYTES, "it is all there");
+	memcpy(&msg, head, sizeof(msg));
+	tp_coherence_message_hint(worker->coherence, &msg);
+}
+
 const struct tp_endpoint_ops worker_endpoint_ops = {
 	.message = ep_message,
 	.peer_up = ep_peer_up,
 	.peer_down = ep_peer_down,
 	.steer = ep_steer,
 	.neighbour = ep_neighbour,
+	.hint = ep_hint,
 };
 
 void

@@ -365,6 +365,7 @@ ring_poll(struct tp_worker *worker, uint32_t client, uint32_t thread, uint32_t b
 			*(volatile struct tp_abi_request *)
 				&ring->requests[own->request_tail % TP_ABI_RING_ENTRIES];
 
+		tp_coherence_request_hint(worker->coherence, request.region_id, request.page_index);
 		own->request_tail++;
 		own->in_flight++;
 		worker->in_flight++;
@@ -384,13 +385,20 @@ ring_poll(struct tp_worker *worker, uint32_t client, uint32_t thread, uint32_t b
 uint32_t
 worker_rings_poll(struct tp_worker *worker)
 {
+	uint32_t next = worker->client_next;
 	uint32_t work = 0;
 	uint32_t i;
 	uint32_t t;
 
+	if (next >= worker->client_count)
+		next = 0;
+	worker->client_next = next + 1;
 	for (i = 0; i < worker->client_count; i++) {
-		uint8_t id = worker->client_list[(worker->client_next + i) % worker->client_count];
+		uint8_t id = worker->client_list[next];
 		struct worker_client *client = &worker->clients[id];
+
+		if (++next == worker->client_count)
+			next = 0;
 
 		for (t = 0; t < client->thread_count && !client->bad; t++) {
 			if (atomic_load_explicit(&client->abi->threads[t].active,
@@ -401,7 +409,6 @@ worker_rings_poll(struct tp_worker *worker)
 		if (work >= WORKER_REQUESTS_PER_TURN)
 			break;
 	}
-	worker->client_next++;
 	return work;
 }
 

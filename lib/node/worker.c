@@ -250,11 +250,12 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 		worker->stats.gaps++;
 	worker->now = now;
 	work += worker_stash_retry(worker);
+	/* Before the ports: a client that asked on this very core has yielded it for this. */
+	if (likely(worker->fencing == WORKER_FENCING_NO && worker_stash_is_empty(worker)))
+		work += worker_rings_poll(worker);
 	work += tp_endpoint_rx_poll(worker->endpoint, now);
 	work += worker_commands_run(worker);
 	work += worker_local_run(worker);
-	if (likely(worker->fencing == WORKER_FENCING_NO && worker_stash_is_empty(worker)))
-		work += worker_rings_poll(worker);
 	if (unlikely(worker->held_count != 0))
 		work += worker_held_poll(worker);
 	work += worker_guard_poll(worker);

@@ -593,6 +593,8 @@ node_create(struct net *net, uint16_t n)
 		.waiter_count = 64,
 		.busy_count = 16,
 		.deferred_count = 64,
+		.slot_hint = config->slot_hint,
+		.slot_hint_ctx = config->slot_hint_ctx,
 	};
 	struct net_node *node = &net->node[n];
 	int slot = -1;

@@ -41,6 +41,9 @@ struct net_config {
 	uint32_t home_slots;		/* 0: pages */
 	uint32_t bitmaps;		/* of sharer sets; 0 and sharers_coarse: coarse at once */
 	uint16_t node_id_max;		/* 0: nodes - 1 */
+	/* As in tp_coherence_config. */
+	void (*slot_hint)(void *ctx, uint32_t slot, uint32_t offset, uint32_t bytes, bool later);
+	void *slot_hint_ctx;
 	bool random;			/* deliver in random order */
 	bool hold_guards;		/* accesses end only by net_finish() */
 	uint64_t seed;

@@ -88,6 +88,9 @@ test_message_random_never_breaks(void **state)
 
 		net->now += 10;
 		message_make(net, &msg, from);
+		tp_coherence_message_hint(engine, &msg);
+		tp_coherence_request_hint(engine, (uint32_t)net_random(net) % 9,
+			(uint32_t)net_random(net) % 8);
 		tp_coherence_message(engine, from, 0, &msg, net_random(net) % 2 ? 4096 : 0, i,
 			net->now, &outbox);
 		accepted += is_request(msg.type);
@@ -193,6 +196,60 @@ test_message_other_generation_is_refused(void **state)
 	net_destroy(net);
 }
 
+struct hints {
+	uint32_t count;
+	uint32_t slot;
+	uint32_t offset;
+	uint32_t bytes;
+};
+
+static void
+slot_hint(void *ctx, uint32_t slot, uint32_t offset, uint32_t bytes, bool later)
+{
+	struct hints *hints = ctx;
+
+	if (!later)
+		*hints = (struct hints){ hints->count + 1, slot, offset, bytes };
+}
+
+static void
+test_message_hint_atomic_asks_for_its_word(void **state)
+{
+	struct hints hints = { 0 };
+	struct net_config config = { .nodes = 2, .pages = 2, .home_count = 1,
+		.slot_hint = slot_hint, .slot_hint_ctx = &hints };
+	struct net *net = net_create(&config);
+	struct tp_coherence_msg msg = {
+		.type = TP_MSG_AMO,
+		.atomic_offset_words = rte_cpu_to_le_16(6),
+		.region_id = rte_cpu_to_le_32(NET_REGION_ID),
+		.page_index = rte_cpu_to_le_32(1),
+	};
+
+	/* No memory yet: nothing to ask for. */
+	tp_coherence_message_hint(net->node[0].engine, &msg);
+	assert_int_equal(hints.count, 0);
+	net_write(net, 0, 1);
+	net_run(net);
+	hints.count = 0;
+	tp_coherence_message_hint(net->node[0].engine, &msg);
+	assert_int_equal(hints.count, 1);
+	assert_int_equal(hints.offset, 24);
+	assert_int_equal(hints.bytes, 8);
+	/* Not the home; no such page, region or word. */
+	tp_coherence_message_hint(net->node[1].engine, &msg);
+	msg.page_index = rte_cpu_to_le_32(2);
+	tp_coherence_message_hint(net->node[0].engine, &msg);
+	msg.page_index = rte_cpu_to_le_32(1);
+	msg.region_id = rte_cpu_to_le_32(NET_REGION_ID + 1);
+	tp_coherence_message_hint(net->node[0].engine, &msg);
+	msg.region_id = rte_cpu_to_le_32(NET_REGION_ID);
+	msg.atomic_offset_words = rte_cpu_to_le_16(1024);
+	tp_coherence_message_hint(net->node[0].engine, &msg);
+	assert_int_equal(hints.count, 1);
+	net_destroy(net);
+}
+
 int
 main(void)
 {
@@ -200,6 +257,7 @@ main(void)
 		cmocka_unit_test(test_message_random_never_breaks),
 		cmocka_unit_test(test_message_malformed_is_counted),
 		cmocka_unit_test(test_message_other_generation_is_refused),
+		cmocka_unit_test(test_message_hint_atomic_asks_for_its_word),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -52,11 +52,23 @@ cluster_steer(void *ctx, uint8_t worker, struct tp_frame *frame)
 		tp_frame_free(frame);
 }
 
+/* Reads all that is promised, whatever the frame is. */
+static void
+cluster_hint(void *ctx, const void *head, uint32_t length)
+{
+	struct sim_node *node = ctx;
+
+	assert_true(length >= TP_ENDPOINT_HINT_BYTES);
+	memcpy(node->hinted, head, sizeof(node->hinted));
+	node->hints++;
+}
+
 static const struct tp_endpoint_ops cluster_ops = {
 	.message = cluster_message,
 	.peer_up = cluster_peer_up,
 	.peer_down = cluster_peer_down,
 	.steer = cluster_steer,
+	.hint = cluster_hint,
 };
 
 static void

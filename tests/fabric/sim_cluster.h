@@ -35,6 +35,8 @@ struct sim_node {
 	uint64_t last_down_at;
 	uint32_t messages;
 	uint32_t steered;
+	uint32_t hints;
+	uint8_t hinted[TP_ENDPOINT_HINT_BYTES];	/* the last one */
 };
 
 typedef void sim_message(struct sim_node *node, const struct tp_message *message);

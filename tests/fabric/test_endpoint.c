@@ -66,6 +66,32 @@ test_endpoint_message_of_every_size_arrives_whole(void **state)
 }
 
 
+static void
+test_endpoint_hint_shows_the_head_of_each_message_once(void **state)
+{
+	static uint8_t data[4160];
+	struct sim_cluster c;
+	uint32_t i;
+
+	(void)state;
+	for (i = 0; i < sizeof(data); i++)
+		data[i] = (uint8_t)(i * 5 + 1);
+	sim_cluster_init(&c, 2, 1, &calm, NULL, 1500);
+	sim_cluster_connect(&c);
+	/* Too short for a head, just long enough, three frames. */
+	for (i = 0; i < 3; i++) {
+		static const uint32_t sizes[] = { 63, 64, 4160 };
+
+		assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_RESPONSE, data,
+			sizes[i]), 0);
+		sim_cluster_run(&c, 5 * SIM_MS);
+		assert_int_equal(c.nodes[1].messages, i + 1);
+		assert_int_equal(c.nodes[1].hints, i);
+	}
+	assert_memory_equal(c.nodes[1].hinted, data, TP_ENDPOINT_HINT_BYTES);
+	sim_cluster_fini(&c);
+}
+
 /* Answers each request with as many bytes; the asker asks again until it has enough. */
 static void
 ping_pong_message(struct sim_node *node, const struct tp_message *message)
@@ -576,6 +602,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_endpoint_message_of_every_size_arrives_whole),
+		cmocka_unit_test(test_endpoint_hint_shows_the_head_of_each_message_once),
 		cmocka_unit_test(test_endpoint_ping_pong_costs_one_packet_each_way),
 		cmocka_unit_test(test_endpoint_request_without_credit_waits_until_one_is_done),
 		cmocka_unit_test(test_endpoint_forward_credit_returns_on_delivery),

@@ -97,6 +97,18 @@ tp_coherence_request(struct tp_coherence *coherence, uint32_t region_id, uint32_
 	fake_emit(outbox);
 }
 
+/* Hints decide nothing. */
+void
+tp_coherence_request_hint(const struct tp_coherence *coherence, uint32_t region_id,
+	uint32_t page_index)
+{
+}
+
+void
+tp_coherence_message_hint(struct tp_coherence *coherence, const struct tp_coherence_msg *msg)
+{
+}
+
 void
 tp_coherence_message(struct tp_coherence *coherence, uint16_t from_node, uint16_t from_worker,
 	const struct tp_coherence_msg *msg, uint32_t payload_bytes, uint64_t token, uint64_t now,
