@@ -301,6 +301,10 @@ struct tp_coherence {
 
 	struct coherence_frame *frames;	/* home slots, then cache slots */
 	uint32_t frame_count;
+	uint32_t drain_cursor;		/* cache slot to be looked at next */
+	bool draining;
+	bool drained;
+	bool drain_found;		/* in this round */
 	uint32_t home_free;		/* 1 + frame */
 	uint32_t cache_free;
 	uint32_t cache_free_count;

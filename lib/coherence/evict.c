@@ -64,11 +64,65 @@ coherence_evict_start(struct tp_coherence *c)
 		evict_one(c);
 }
 
+void
+tp_coherence_drain(struct tp_coherence *c)
+{
+	c->draining = true;
+	c->drained = false;
+	c->drain_cursor = 0;
+	c->drain_found = false;
+}
+
+bool
+tp_coherence_is_drained(const struct tp_coherence *c)
+{
+	return c->drained;
+}
+
+/* Is there something to give back, or under way? What is there begins to go. */
+static bool
+frame_drain(struct tp_coherence *c, const struct coherence_frame *frame)
+{
+	struct coherence_event ev;
+
+	if (frame->state != FRAME_HELD || c->regions[frame->region].removing)
+		return false;
+	coherence_event_init(&ev, c, &c->regions[frame->region], frame->page);
+	if (ev.page->state == CACHE_I || ev.page->state == CACHE_S || !c->peers[ev.home].up)
+		return false;
+	if (ev.page->state == CACHE_M && ev.page->request == 0) {
+		coherence_cache_step(&ev, CE_EVICT);
+		c->stats.evictions += ev.page->state != CACHE_M;
+	}
+	return true;
+}
+
+/* All slots, again and again, until a round finds none. */
+static uint32_t
+drain_poll(struct tp_coherence *c)
+{
+	uint32_t count;
+
+	for (count = 0; count < EVICT_SCAN && coherence_room(c); count++) {
+		if (c->drain_cursor == c->config.cache_slot_count) {
+			c->drained = !c->drain_found;
+			c->drain_cursor = 0;
+			c->drain_found = false;
+			break;
+		}
+		c->drain_found |= frame_drain(c,
+			&c->frames[c->config.home_slot_count + c->drain_cursor++]);
+	}
+	return 1;
+}
+
 uint32_t
 coherence_evict_poll(struct tp_coherence *c)
 {
 	uint32_t work = 0;
 
+	if (unlikely(c->draining && !c->drained))
+		work += drain_poll(c);
 	while (slots_coming(c) < c->slot_low && coherence_room(c)) {
 		if (!evict_one(c))
 			break;

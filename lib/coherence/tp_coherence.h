@@ -195,6 +195,16 @@ void tp_coherence_request(struct tp_coherence *coherence, uint32_t region_id, ui
 			  struct tp_outbox *outbox);
 
 /**
+ * Begin to give modified copies of other nodes' pages back to their homes, for
+ * good: tp_coherence_poll() goes on with it, and nothing else starts afterwards if no
+ * request of a client comes any more.
+ */
+void tp_coherence_drain(struct tp_coherence *coherence);
+
+/** No modified copy is left whose home is up. */
+bool tp_coherence_is_drained(const struct tp_coherence *coherence);
+
+/**
  * A request for this page comes next, perhaps: ask for the memory that deciding
  * on it takes. Any numbers may be given.
  *

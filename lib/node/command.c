@@ -164,6 +164,14 @@ self_fenced(struct tp_worker *worker)
 }
 
 static void
+drain(struct tp_worker *worker)
+{
+	worker->draining = WORKER_DRAINING_RUNS;
+	worker_held_void(worker, TP_UNREACHABLE, -1);
+	tp_coherence_drain(worker->coherence);
+}
+
+static void
 node_message_send(struct tp_worker *worker, const struct worker_command *command)
 {
 	struct iovec iov = {
@@ -222,6 +230,9 @@ command_run(struct tp_worker *worker, const struct worker_command *command)
 		break;
 	case WORKER_NODE_MESSAGE:
 		node_message_send(worker, command);
+		break;
+	case WORKER_DRAIN:
+		drain(worker);
 		break;
 	}
 }

@@ -378,6 +378,9 @@ control_event(struct tp_control *control, uint16_t from, const struct worker_eve
 	case WORKER_FENCED_DONE:
 		membership_fenced_ack(control);
 		break;
+	case WORKER_DRAINED:
+		membership_drained_ack(control);
+		break;
 	case WORKER_REGION_ADDED:
 		regions_added_ack(control, event->region_id, event->error);
 		break;
@@ -450,12 +453,10 @@ tp_control_poll(struct tp_control *control, uint64_t now)
 	if (gap > control->config.lease_ns / 2)
 		control_gap(control, gap);
 	atomic_fetch_add_explicit(&control->abi_node->heartbeat, 1, memory_order_relaxed);
-	if (control->state == TP_CONTROL_LEAVING) {
-		membership_leave(control);
-		return 1;
-	}
 	work += membership_poll(control);
 	work += control_events_run(control);
+	if (control->state >= TP_CONTROL_LEAVING)
+		return work;
 	work += regions_poll(control);
 	work += clients_poll(control);
 	if (control->calls_used != 0)
@@ -469,7 +470,8 @@ tp_control_next_timer(const struct tp_control *control)
 	uint64_t soon = control->now + control->config.lease_ns / 16;
 
 	/* What is under way or comes from the store is looked for at a steady pace. */
-	if (control->regions_dirty || control->calls_used != 0 || control->nodes_dirty)
+	if (control->regions_dirty || control->calls_used != 0 || control->nodes_dirty ||
+	    control->state == TP_CONTROL_LEAVING)
 		return control->now + 100000;
 	if (control->state == TP_CONTROL_MEMBER)
 		return RTE_MIN(soon, control->renew_at);
@@ -479,8 +481,8 @@ tp_control_next_timer(const struct tp_control *control)
 void
 tp_control_stop(struct tp_control *control, uint64_t now)
 {
-	if (control->state != TP_CONTROL_STOPPED)
-		control->state = TP_CONTROL_LEAVING;
+	control->now = RTE_MAX(control->now, now);
+	membership_leave_begin(control);
 }
 
 enum tp_control_state

@@ -113,6 +113,9 @@ struct tp_control {
 	uint64_t lease_until;
 	uint64_t rejoin_delay;
 	uint64_t retry_at;		/* after an error of the store */
+	uint16_t drain_left;		/* workers that have not given everything back */
+	bool drain_asked;
+	uint64_t leave_at;		/* then at the latest */
 	uint16_t fenced_acks;
 	uint64_t nodes_revision;
 	bool nodes_dirty;
@@ -152,7 +155,8 @@ int membership_join(struct tp_control *control, uint64_t now);
 uint32_t membership_poll(struct tp_control *control);
 void membership_fence_wanted(struct tp_control *control, uint16_t node, uint32_t epoch);
 void membership_fenced_ack(struct tp_control *control);
-void membership_leave(struct tp_control *control);
+void membership_leave_begin(struct tp_control *control);
+void membership_drained_ack(struct tp_control *control);
 bool membership_may_serve(const struct tp_control *control);
 
 /* regions.c */

@@ -12,7 +12,8 @@
  *            acts on it
  *   FENCED   somebody fenced us: no lease; the workers drop every copy, then
  *            we join again. Home memory stays: nobody else could write it
- *   LEAVING, STOPPED  no lease
+ *   LEAVING  as MEMBER while changes go home; no request of a client is taken
+ *   STOPPED  no lease
  *
  * Another node's epoch is over for sure (PEER_FENCED) when its lease plus margin
  * has lapsed since it could renew no more, or when it is back as a member with a
@@ -26,6 +27,7 @@
 #define MEMBERSHIP_REJOIN_NS UINT64_C(10000000)
 #define MEMBERSHIP_REJOIN_MAX_NS UINT64_C(1000000000)
 #define MEMBERSHIP_RETRY_NS UINT64_C(2000000)
+#define MEMBERSHIP_DRAIN_NS UINT64_C(500000000)
 
 static void
 membership_lease_set(struct tp_control *control, uint64_t until)
@@ -420,6 +422,83 @@ membership_fences_run(struct tp_control *control)
 	return work;
 }
 
+bool
+tp_control_is_settled(const struct tp_control *control)
+{
+	uint32_t id;
+
+	if (control->state != TP_CONTROL_MEMBER || control->nodes_dirty)
+		return false;
+	if (control->now - control->member_since > control->config.peer_timeout_ns)
+		return true;
+	for (id = 0; id <= control->config.node_id_max; id++)
+		/* For people only: nothing else is read through it. */
+		if (control->nodes[id].told &&
+		    !atomic_load_explicit(&control->shared.reachable[id], memory_order_relaxed))
+			return false;
+	return true;
+}
+
+/*
+ * In order: what was changed here and is at home elsewhere goes home first, for as
+ * long as that may take. Until then the lease is renewed: the homes must take it.
+ */
+void
+membership_leave_begin(struct tp_control *control)
+{
+	if (control->state >= TP_CONTROL_LEAVING)
+		return;
+	/* Without a lease there is nothing that a home would take. */
+	control->drain_left = membership_may_serve(control) ? control->config.worker_count : 0;
+	control->drain_asked = control->drain_left == 0;
+	control->leave_at = control->now + MEMBERSHIP_DRAIN_NS;
+	control->state = TP_CONTROL_LEAVING;
+}
+
+void
+membership_drained_ack(struct tp_control *control)
+{
+	if (control->drain_left > 0)
+		control->drain_left--;
+}
+
+/* Nothing is served from here on, so nobody need wait for our lease. */
+static void
+membership_leave(struct tp_control *control)
+{
+	int ret;
+
+	membership_lease_set(control, 0);
+	ret = tp_catalogue_node_leave(control->catalogue, control->config.node_id,
+		control->epoch);
+	if (ret < 0 && ret != -ESTALE)
+		membership_store_error(control, "leave", ret);
+	control->state = TP_CONTROL_STOPPED;
+}
+
+static uint32_t
+membership_leaving(struct tp_control *control)
+{
+	struct worker_command command = { .type = WORKER_DRAIN };
+	uint32_t work = membership_renew(control);
+
+	/* Fenced meanwhile: the copies are void. */
+	if (control->state != TP_CONTROL_LEAVING)
+		control->drain_left = 0;
+	else if (!control->drain_asked && control_command_room(control)) {
+		control->drain_asked = true;
+		control_command_all(control, &command);
+		work++;
+	}
+	if (control->drain_left != 0 && control->now < control->leave_at)
+		return work;
+	if (control->drain_left != 0)
+		TP_NODE_LOG(WARNING, "node %u leaves with changes that their homes did not take",
+			control->config.node_id);
+	membership_leave(control);
+	return work + 1;
+}
+
 /* One stage of the turn. */
 uint32_t
 membership_poll(struct tp_control *control)
@@ -440,39 +519,11 @@ membership_poll(struct tp_control *control)
 	case TP_CONTROL_FENCED:
 		membership_rejoin(control);
 		break;
+	case TP_CONTROL_LEAVING:
+		work += membership_leaving(control);
+		break;
 	default:
 		break;
 	}
 	return work;
-}
-
-bool
-tp_control_is_settled(const struct tp_control *control)
-{
-	uint32_t id;
-
-	if (control->state != TP_CONTROL_MEMBER || control->nodes_dirty)
-		return false;
-	if (control->now - control->member_since > control->config.peer_timeout_ns)
-		return true;
-	for (id = 0; id <= control->config.node_id_max; id++)
-		/* For people only: nothing else is read through it. */
-		if (control->nodes[id].told &&
-		    !atomic_load_explicit(&control->shared.reachable[id], memory_order_relaxed))
-			return false;
-	return true;
-}
-
-/* In order: nothing is served from here on, so nobody need wait for our lease. */
-void
-membership_leave(struct tp_control *control)
-{
-	int ret;
-
-	membership_lease_set(control, 0);
-	ret = tp_catalogue_node_leave(control->catalogue, control->config.node_id,
-		control->epoch);
-	if (ret < 0 && ret != -ESTALE)
-		membership_store_error(control, "leave", ret);
-	control->state = TP_CONTROL_STOPPED;
 }

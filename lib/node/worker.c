@@ -221,6 +221,17 @@ worker_fencing_poll(struct tp_worker *worker, uint32_t coherence_work)
 	return 1;
 }
 
+static void
+worker_draining_poll(struct tp_worker *worker)
+{
+	struct worker_event event = { .type = WORKER_DRAINED };
+
+	if (!tp_coherence_is_drained(worker->coherence))
+		return;
+	worker->draining = WORKER_DRAINING_DONE;
+	worker_event_push(worker, &event);
+}
+
 /* For other threads: the endpoint itself may be replaced. */
 void
 worker_fabric_stats_copy(struct tp_worker *worker)
@@ -251,7 +262,8 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 	worker->now = now;
 	work += worker_stash_retry(worker);
 	/* Before the ports: a client that asked on this very core has yielded it for this. */
-	if (likely(worker->fencing == WORKER_FENCING_NO && worker_stash_is_empty(worker)))
+	if (likely(worker->fencing == WORKER_FENCING_NO &&
+		   worker->draining == WORKER_DRAINING_NO && worker_stash_is_empty(worker)))
 		work += worker_rings_poll(worker);
 	work += tp_endpoint_rx_poll(worker->endpoint, now);
 	work += worker_commands_run(worker);
@@ -264,6 +276,8 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 	work += worker_local_run(worker);
 	if (unlikely(worker->fencing != WORKER_FENCING_NO))
 		work += worker_fencing_poll(worker, coherence_work);
+	if (unlikely(worker->draining == WORKER_DRAINING_RUNS))
+		worker_draining_poll(worker);
 	if (unlikely(worker->fence_retry || worker->resend_retry))
 		work += worker_peers_retry(worker);
 	if (unlikely(now >= worker->fabric_at))
@@ -285,7 +299,8 @@ tp_worker_next_timer(const struct tp_worker *worker)
 
 	next = RTE_MIN(next, coherence);
 	if (worker->wait_count != 0 || worker->local.head != worker->local.tail ||
-	    worker->fencing == WORKER_FENCING_RUNS || !worker_stash_is_empty(worker))
+	    worker->fencing == WORKER_FENCING_RUNS ||
+	    worker->draining == WORKER_DRAINING_RUNS || !worker_stash_is_empty(worker))
 		return worker->now;
 	/* What others decide is looked at from time to time: it may take them long. */
 	if (worker->held_count != 0 || worker->regions_removing != 0)

@@ -143,6 +143,13 @@ enum worker_fencing {
 	WORKER_FENCING_DONE,	/* all gone; a new endpoint ends it */
 };
 
+/* The node leaves: no client request is taken any more. */
+enum worker_draining {
+	WORKER_DRAINING_NO = 0,
+	WORKER_DRAINING_RUNS,	/* modified copies are given back */
+	WORKER_DRAINING_DONE,
+};
+
 enum worker_command_type {
 	WORKER_PEER_SET,	/* node, epoch, ip, mac, link, worker_count */
 	WORKER_PEER_REMOVE,	/* node */
@@ -157,6 +164,7 @@ enum worker_command_type {
 	WORKER_CLIENT_REMOVE,	/* client; answered */
 	WORKER_NEIGHBOUR,	/* link, ip, mac */
 	WORKER_NODE_MESSAGE,	/* node, class, bytes: to its worker 0 */
+	WORKER_DRAIN,		/* answered by WORKER_DRAINED */
 };
 
 struct worker_command {
@@ -189,6 +197,7 @@ struct worker_command {
 enum worker_event_type {
 	WORKER_FENCE,		/* node, epoch: it should be fenced */
 	WORKER_FENCED_DONE,
+	WORKER_DRAINED,
 	WORKER_REGION_ADDED,	/* region_id, error */
 	WORKER_REGION_REMOVED,	/* region_id */
 	WORKER_CLIENT_REMOVED,	/* client */
@@ -261,6 +270,7 @@ struct tp_worker {
 	bool fence_retry;
 	bool resend_retry;
 	uint8_t fencing;		/* enum worker_fencing */
+	uint8_t draining;		/* enum worker_draining */
 
 	struct worker_client clients[TP_ABI_CLIENTS_MAX];
 	uint8_t client_list[TP_ABI_CLIENTS_MAX];	/* ids present */

@@ -38,6 +38,8 @@ static struct {
 	uint32_t gone_count;
 	uint32_t fenced_count;
 	uint32_t peer_up_count;
+	uint32_t drains;
+	bool drained;
 	bool region_gone;
 } fake;
 
@@ -95,6 +97,18 @@ tp_coherence_request(struct tp_coherence *coherence, uint32_t region_id, uint32_
 		fake.request.atomic = *atomic;
 	fake.request_count++;
 	fake_emit(outbox);
+}
+
+void
+tp_coherence_drain(struct tp_coherence *coherence)
+{
+	fake.drains++;
+}
+
+bool
+tp_coherence_is_drained(const struct tp_coherence *coherence)
+{
+	return fake.drained;
 }
 
 /* Hints decide nothing. */

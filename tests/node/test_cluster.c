@@ -339,6 +339,76 @@ test_control_paused_lease_lapses_and_is_renewed(void **state)
 	cluster_destroy(cluster);
 }
 
+/* In order, and at once where nothing is in the way. */
+static void
+node_leave(struct cluster *cluster, uint16_t id)
+{
+	uint64_t begun = cluster->now;
+
+	tp_control_stop(cluster->nodes[id].control, cluster->now);
+	while (tp_control_state_get(cluster->nodes[id].control) != TP_CONTROL_STOPPED) {
+		cluster_step(cluster);
+		assert_true(cluster->now - begun < 100 * CLUSTER_MS);
+	}
+	cluster_node_kill(cluster, id);
+}
+
+static void
+test_node_left_in_order_its_changes_stay(void **state)
+{
+	struct cluster *cluster = cluster_create(2, 64);
+	struct cluster_client clients[2];
+	struct tp_client_region *regions[2];
+	uint64_t value;
+	uint32_t i;
+
+	cluster_attach(cluster, 1, &clients[0]);
+	cluster_attach(cluster, 2, &clients[1]);
+	regions[0] = region_make(&clients[0], "r", 12, TP_REGION_STRIPED);
+	assert_int_equal(tp_client_region_open(clients[1].client, "r", &regions[1]), 0);
+	for (i = 0; i < 12; i++) {
+		value = 100 + i;
+		assert_true(tp_result_is_ok(tp_write(clients[1].thread, regions[1], i * PAGE,
+			&value, 8)));
+	}
+	cluster_detach(&clients[1]);
+	node_leave(cluster, 2);
+	/* What is at home on the others is whole; what left with its home is VOID. */
+	for (i = 0; i < 12; i++) {
+		struct tp_result result = tp_read(clients[0].thread, regions[0], i * PAGE,
+			&value, 8);
+
+		assert_int_equal(tp_result_is_ok(result), i % 3 != 1);
+		if (i % 3 != 1)
+			assert_int_equal(value, 100 + i);
+	}
+	cluster_detach(&clients[0]);
+	cluster_destroy(cluster);
+}
+
+static void
+test_node_left_in_order_without_its_homes_in_bounded_time(void **state)
+{
+	struct cluster *cluster = cluster_create(1, 64);
+	struct cluster_client client;
+	struct tp_client_region *region;
+	uint64_t value = 7;
+	uint64_t begun;
+
+	cluster_attach(cluster, 2, &client);
+	region = region_make(&client, "r", 3, TP_REGION_STRIPED);
+	assert_true(tp_result_is_ok(tp_write(client.thread, region, 0, &value, 8)));
+	cluster_detach(&client);
+	cluster_node_kill(cluster, 1);
+	begun = cluster->now;
+	tp_control_stop(cluster->nodes[2].control, cluster->now);
+	while (tp_control_state_get(cluster->nodes[2].control) != TP_CONTROL_STOPPED)
+		cluster_step(cluster);
+	assert_true(cluster->now - begun < 600 * CLUSTER_MS);
+	cluster_node_kill(cluster, 2);
+	cluster_destroy(cluster);
+}
+
 static void
 test_node_left_in_order_nobody_waits(void **state)
 {
@@ -350,10 +420,7 @@ test_node_left_in_order_nobody_waits(void **state)
 
 	cluster_attach(cluster, 1, &client);
 	region = region_make(&client, "r", 12, TP_REGION_STRIPED);
-	tp_control_stop(cluster->nodes[2].control, cluster->now);
-	cluster_step(cluster);
-	assert_int_equal(tp_control_state_get(cluster->nodes[2].control), TP_CONTROL_STOPPED);
-	cluster_node_kill(cluster, 2);
+	node_leave(cluster, 2);
 	cluster_run(cluster, CLUSTER_MS);
 	begun = cluster->now;
 	assert_false(tp_result_is_ok(tp_read(client.thread, region, PAGE, &value, 8)));
@@ -610,6 +677,8 @@ main(void)
 		cmocka_unit_test(test_control_paused_lease_lapses_and_is_renewed),
 		cmocka_unit_test(test_node_fenced_while_joining_joins_again),
 		cmocka_unit_test(test_node_left_in_order_nobody_waits),
+		cmocka_unit_test(test_node_left_in_order_its_changes_stay),
+		cmocka_unit_test(test_node_left_in_order_without_its_homes_in_bounded_time),
 		cmocka_unit_test(test_node_killed_its_waiters_hear_within_bound),
 		cmocka_unit_test(test_node_restarted_its_home_memory_is_lost_not_zero),
 		cmocka_unit_test(test_node_stopped_serves_no_stale_hit_and_comes_back),

@@ -563,6 +563,29 @@ test_lease_lapsed_then_fenced_held_is_void(void **state)
 	assert_false(is_answered(s));
 }
 
+static void
+test_drain_takes_no_request_and_is_answered_when_done(void **state)
+{
+	struct setup *s = *state;
+	struct worker_event event;
+
+	while (node_ring_pop(&s->worker->events, &event))
+		;
+	command(s, (struct worker_command){ .type = WORKER_DRAIN });
+	assert_int_equal(fake.drains, 1);
+	submit(s, (struct tp_abi_request){ .op = TP_ABI_NOP });
+	turn(s);
+	assert_false(is_answered(s));
+	assert_false(node_ring_pop(&s->worker->events, &event));
+	fake.drained = true;
+	turn(s);
+	turn(s);
+	assert_true(node_ring_pop(&s->worker->events, &event));
+	assert_int_equal(event.type, WORKER_DRAINED);
+	assert_false(node_ring_pop(&s->worker->events, &event));
+	assert_false(is_answered(s));
+}
+
 /* A session made again in the epoch that is over: the engine would listen again. */
 static void
 test_peer_up_while_fenced_not_told(void **state)
@@ -805,6 +828,7 @@ main(void)
 		CASE(test_client_dies_its_guards_hold_nothing),
 		CASE(test_lease_lapsed_grant_held_then_asked_again),
 		CASE(test_lease_lapsed_then_fenced_held_is_void),
+		CASE(test_drain_takes_no_request_and_is_answered_when_done),
 		CASE(test_peer_up_while_fenced_not_told),
 		CASE(test_peer_up_after_its_fence_not_told_before_its_next_epoch),
 		CASE(test_void_answered_without_a_lease),
