@@ -13,7 +13,7 @@ set -eu
 cd "$(dirname "$0")/.."
 
 rounds=5
-build=/tmp/telepage-bench-build
+build=/tmp/telepage-bench-lto
 schedule=
 target=docs/benchmarks.md
 while [ $# -gt 0 ]; do
@@ -32,7 +32,8 @@ if [ "$(id -u)" -ne 0 ]; then
 fi
 
 [ -f "$build/build.ninja" ] ||
-	meson setup "$build" --buildtype=release -Dasserts=false -Dtests=false > /dev/null
+	meson setup "$build" --buildtype=release -Dasserts=false -Dtests=false \
+		-Db_lto=true > /dev/null
 ninja -C "$build" telepage-bench > /dev/null
 
 lines=$(mktemp)
