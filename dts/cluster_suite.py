@@ -21,20 +21,22 @@ MIB = 1 << 20
 
 
 class ClusterSuite(TestSuite):
-    """Three nodes and what the cases do with them."""
+    """Some nodes and what the cases do with them."""
 
     variants = tuple({"pmd": pmd, "workers": workers} for pmd in PMDS for workers in (1, 2))
     # A cache small enough that a few MiB overflow it.
     settings: dict = {**PATIENT, "cache_mib": 1, "home_mib": 32, "heap_mib": 1}
     fresh_cluster = False
+    node_count = 3
+    cluster: Cluster | None = None
 
     def set_up_suite(self) -> None:
         """Huge pages, namespaces, and the cluster."""
         for program in ("telepaged", "telepage", "dts/telepage-load"):
             self.program(program)
         self.lab.hugepages(HUGEPAGES)
-        self.network = Network(self.lab, 3)
-        self.cluster: Cluster | None = None
+        self.network = Network(self.lab, self.node_count)
+        self.cluster = None
         self.loads: list[Load] = []
         self._files = 0
         if not self.fresh_cluster:

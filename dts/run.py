@@ -20,6 +20,7 @@ sys.path[:0] = [str(HERE), str(HERE / "tests")]
 sys.dont_write_bytecode = True
 
 from lab import Lab, LabError, signals_end_program  # noqa: E402
+import suite  # noqa: E402
 from suite import SkipCase, TestSuite  # noqa: E402
 
 
@@ -172,11 +173,15 @@ def main() -> int:
     parser.add_argument("--case", default="", help="only cases whose name contains this")
     parser.add_argument("--variant", default="", help="only variants like this: memif,2")
     parser.add_argument("--results", type=Path, help="write 'passed failed skipped' to a file")
+    parser.add_argument("--full", action="store_true",
+                        help="all repetitions, for hours; or TP_FULL=1")
     parser.add_argument("--list", action="store_true", help="name the suites")
     args = parser.parse_args()
     if args.list:
         print("\n".join(suite_names()))
         return 0
+    if args.full:
+        suite.FULL = True
     signals_end_program()
     count = Count()
     for name in args.suites or suite_names():

@@ -6,9 +6,13 @@ One feature a suite, in dts/tests/TestSuite_<feature>.py. Each case has a
 docstring with a "Steps:" and a "Verify:" part; dts/run.py insists.
 """
 
+import os
 from pathlib import Path
 
 from lab import Lab
+
+# Whether suites do all they can, for hours if need be: dts/run.py --full.
+FULL = os.environ.get("TP_FULL", "") not in ("", "0")
 
 
 class SkipCase(Exception):

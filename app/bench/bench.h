@@ -222,5 +222,8 @@ int bench_node_evict(struct bench *bench);
 int bench_node_atomic(struct bench *bench);
 int bench_client_miss(struct bench *bench);
 int bench_client_atomic(struct bench *bench);
+int bench_attach(struct bench *bench);
+int bench_void(struct bench *bench);
+int bench_void_fast(struct bench *bench);
 
 #endif /* BENCH_H */

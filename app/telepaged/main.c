@@ -20,8 +20,8 @@
 #include "leave.h"
 #include "tp_node.h"
 
-#define STOP_NS UINT64_C(500000000)
-#define END_MS 850		/* from the signal on */
+#define STOP_NS UINT64_C(400000000)
+#define END_MS 600		/* from the signal on; the kernel needs some of the second, too */
 
 static void
 main_usage(const char *program)

@@ -86,6 +86,20 @@ class TestBench(TestSuite):
             self.verify("rte_mempool" in row["baseline"]["name"], f"no baseline: {row}")
         self.verify(self.rows("directory_bytes_per_page")[0]["p50"] >= 64, "less than an entry")
 
+    def test_attach_benchmark_runs_both_ways(self) -> None:
+        """Attaching to a real node, by the socket and as a secondary process.
+
+        Steps:
+            Run attach_lat.
+        Verify:
+            A row each way, with the node's core idle and busy; the secondary, which starts
+            EAL, takes longer.
+        """
+        rows = {row["name"]: row for row in self.rows("attach_lat")}
+        for busy in ("", "_busy"):
+            self.verify(rows[f"attach_lat_socket{busy}"]["p50"]
+                        < rows[f"attach_lat_secondary{busy}"]["p50"], f"rows: {rows}")
+
     def test_bench_killed_leaves_nothing(self) -> None:
         """A benchmark that dies gives the machine back.
 

@@ -1,0 +1,222 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * void_lat: from kill -9 of the node that owns a page to the VOID of a program
+ * that waits for the page on another node. Each sample is the death of a real
+ * telepaged, at a random instant, and its restart. With the default times, and
+ * with times that a small cluster of good links can have.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <rte_common.h>
+#include <rte_cycles.h>
+
+#include "daemon.h"
+
+#define VOID_ASKER 1
+#define VOID_OWNER 2
+#define VOID_PAGES 64u
+#define VOID_SAMPLES 100u
+#define VOID_HUGEPAGES 128u
+#define VOID_TRIES 2000u		/* 1 ms apart */
+#define VOID_WAIT_NS UINT64_C(5000000000)
+#define VOID_REGION "bench"
+
+struct void_bench {
+	struct bench *bench;
+	const char *settings;
+	struct bench_daemon asker;
+	struct bench_daemon owner;
+	uint32_t owner_epoch;
+	struct tp_client *client;
+	struct tp_thread *thread;
+	struct bench_samples samples;
+};
+
+static int
+void_daemon_start(struct void_bench *bench, struct bench_daemon *daemon, uint16_t id)
+{
+	const struct bench_daemon_config config = {
+		.id = id,
+		.core = id == VOID_OWNER,
+		/* memif: who comes and goes is the client, side 0. */
+		.link_side = id == VOID_ASKER,
+		.settings = bench->settings,
+	};
+
+	return bench_daemon_start(daemon, bench->bench, &config);
+}
+
+/*
+ * Every page written at its home, and none here. Nodes that have just met, with
+ * short leases, may lose each other again: try again.
+ */
+static int
+void_fill(struct void_bench *bench, struct tp_client_region *region)
+{
+	const struct timespec step = { .tv_nsec = 1000 * 1000 };
+	struct tp_result result;
+	uint64_t page, value = 1;
+
+	for (unsigned int i = 0; i < VOID_TRIES; i++) {
+		result = tp_result_ok(0);
+		for (page = 0; page < VOID_PAGES && tp_result_is_ok(result); page++)
+			result = tp_write(bench->thread, region, page * BENCH_PAGE_BYTES, &value,
+					  sizeof(value));
+		if (tp_result_is_ok(result))
+			result = tp_clear(bench->thread, region);
+		if (tp_result_is_ok(result))
+			return 0;
+		nanosleep(&step, NULL);
+	}
+	fprintf(stderr, "telepage-bench: the pages cannot be written: %s\n",
+		tp_reason_name(result.reason));
+	return -EIO;
+}
+
+/* The owner anew, the region empty and filled again. */
+static int
+void_owner_start(struct void_bench *bench, struct tp_client_region **region)
+{
+	int ret;
+
+	ret = void_daemon_start(bench, &bench->owner, VOID_OWNER);
+	if (ret == 0)
+		ret = bench_daemon_reach(bench->client, VOID_OWNER, &bench->owner_epoch);
+	if (ret == 0)
+		ret = tp_client_region_reset(bench->client, VOID_REGION);
+	if (ret == 0)
+		ret = tp_client_region_open(bench->client, VOID_REGION, region);
+	return ret == 0 ? void_fill(bench, *region) : ret;
+}
+
+/* Kill the owner, then ask for pages until one is VOID. */
+static int
+void_once(struct void_bench *bench, struct tp_client_region *region, uint64_t *ticks)
+{
+	const struct timespec wait = { .tv_nsec = rand() % 200000000 };
+	struct tp_result result = tp_result_ok(0);
+	uint64_t value, start;
+
+	nanosleep(&wait, NULL);
+	start = rte_rdtsc_precise();
+	kill(bench->owner.pid, SIGKILL);
+	for (uint64_t page = 0; page < VOID_PAGES && tp_result_is_ok(result); page++)
+		result = tp_read(bench->thread, region, page * BENCH_PAGE_BYTES, &value,
+				 sizeof(value));
+	*ticks = rte_rdtsc_precise() - start;
+	bench_daemon_end(&bench->owner, SIGKILL);
+	if (!tp_result_is_ok(result) && result.reason != TP_TIMEOUT)
+		return 0;
+	fprintf(stderr, "telepage-bench: the owner is dead, and a read ends with %s\n",
+		tp_reason_name(result.reason));
+	return -EIO;
+}
+
+static int
+void_measure(struct void_bench *bench)
+{
+	int ret = bench_samples_init(&bench->samples, VOID_SAMPLES);
+
+	for (unsigned int i = 0; i < VOID_SAMPLES && ret == 0; i++) {
+		struct tp_client_region *region = NULL;
+		uint64_t ticks;
+
+		ret = void_owner_start(bench, &region);
+		if (ret == 0)
+			ret = void_once(bench, region, &ticks);
+		if (ret == 0)
+			bench_samples_add(&bench->samples, ticks);
+		tp_client_region_close(region);
+	}
+	return ret;
+}
+
+static int
+void_open(struct void_bench *bench)
+{
+	const uint16_t home = VOID_OWNER;
+	const struct tp_client_region_config config = {
+		.name = VOID_REGION,
+		.bytes = VOID_PAGES * BENCH_PAGE_BYTES,
+		.distribution = TP_REGION_HOME,
+		.nodes = &home,
+		.node_count = 1,
+	};
+	struct tp_client_region *region;
+	uint32_t epoch = 0;
+	int ret;
+
+	ret = void_daemon_start(bench, &bench->asker, VOID_ASKER);
+	if (ret == 0)
+		ret = bench_daemon_attach(&bench->asker, &bench->client);
+	if (ret == 0)
+		ret = bench_daemon_reach(bench->client, VOID_ASKER, &epoch);
+	if (ret == 0)
+		ret = tp_thread_register(bench->client, &bench->thread);
+	if (ret < 0)
+		return ret;
+	tp_thread_timeout_set(bench->thread, VOID_WAIT_NS);
+	/* Its home must have been there once. */
+	ret = void_daemon_start(bench, &bench->owner, VOID_OWNER);
+	if (ret == 0)
+		ret = bench_daemon_reach(bench->client, VOID_OWNER, &bench->owner_epoch);
+	if (ret == 0)
+		ret = tp_client_region_create(bench->client, &config, &region);
+	if (ret == 0)
+		tp_client_region_close(region);
+	bench_daemon_end(&bench->owner, SIGKILL);
+	return ret;
+}
+
+static int
+void_run(struct bench *bench, const char *name, const char *settings)
+{
+	struct void_bench void_bench = { .bench = bench, .settings = settings };
+	int ret = 0;
+
+	if (bench->pmd == BENCH_PMD_TAP) {
+		fprintf(stderr, "telepage-bench: %s: a tap device goes with its node\n", name);
+		return -ENOTSUP;
+	}
+	srand(1);
+	bench_hugepages_reserve(bench, VOID_HUGEPAGES);
+	ret = bench_link_prepare(bench, 1);
+	if (ret == 0)
+		ret = bench_pin(bench, 1);
+	if (ret == 0)
+		ret = void_open(&void_bench);
+	if (ret == 0)
+		ret = void_measure(&void_bench);
+	if (ret == 0)
+		bench_report(bench, &(struct bench_row){
+			.name = name,
+			.pmd = bench_pmd_name(bench->pmd),
+			.unit = "ms",
+			.scale = bench->ns_per_tick / 1e6,
+			.samples = &void_bench.samples,
+		});
+	bench_samples_fini(&void_bench.samples);
+	tp_client_detach(void_bench.client);
+	bench_daemon_end(&void_bench.owner, SIGKILL);
+	bench_daemon_end(&void_bench.asker, SIGTERM);
+	return ret;
+}
+
+int
+bench_void(struct bench *bench)
+{
+	return void_run(bench, "void_lat", NULL);
+}
+
+int
+bench_void_fast(struct bench *bench)
+{
+	return void_run(bench, "void_lat_fast",
+			"peer_timeout_ms = 10\nlease_ms = 20\nfence_margin_ms = 5\n"
+			"guard_lease_ms = 5\n");
+}
