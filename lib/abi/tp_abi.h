@@ -140,7 +140,8 @@ tp_guard_key(uint32_t region_id, uint32_t page_index)
 	OP(ATOMIC,    3)  /* run an atomic at the home, or grant for doing it here */ \
 	OP(FLUSH,     4)  /* write a modified copy back to the home, drop it */	\
 	OP(INVALIDATE, 5) /* drop the local copy (a modified one is written back) */ \
-	OP(NOP,       6)  /* complete at once: ring test, latency floor */
+	OP(NOP,       6)  /* complete at once: ring test, latency floor */	\
+	OP(SETTLE,    7)  /* ask after an atomic whose answer did not come */
 
 enum tp_abi_op {
 #define TP_ABI_OP_AS_ENUM(name, id) TP_ABI_##name = (id),
@@ -160,14 +161,27 @@ struct tp_abi_request {
 	uint64_t generation;	/* of the region */
 	uint32_t offset;	/* ATOMIC: in the page, aligned to width */
 	uint32_t reserved;
-	uint64_t operand;
+	uint64_t operand;	/* SETTLE: origin of the client that sent the atomic */
 	uint64_t compare;
 	uint64_t deadline_tsc;	/* the node answers VOID(timeout) at the latest then */
-	uint64_t reserved1;
+	uint64_t sequence;	/* ATOMIC: count of the thread's atomics, 0: no id; SETTLE: its id */
 };
 static_assert(sizeof(struct tp_abi_request) == 64, "one line");
 
-#define TP_COMPLETION_EXECUTED 1u	/* ATOMIC: value is the old value */
+/*
+ * Which atomic: the origin of its client (struct tp_abi_client), and the index of
+ * its thread above the count of the thread's atomics.
+ */
+#define TP_ABI_SEQUENCE_BITS 56
+
+static inline uint64_t
+tp_abi_sequence(uint32_t thread, uint64_t count)
+{
+	return (uint64_t)thread << TP_ABI_SEQUENCE_BITS |
+		(count & ((1ull << TP_ABI_SEQUENCE_BITS) - 1));
+}
+
+#define TP_COMPLETION_EXECUTED 1u	/* ATOMIC, SETTLE: value is the old value */
 #define TP_COMPLETION_GUARDED 2u	/* slot and access are valid, the guard is granted */
 
 struct tp_abi_completion {
@@ -178,7 +192,7 @@ struct tp_abi_completion {
 	uint8_t flags;		/* TP_COMPLETION_* */
 	uint32_t slot;
 	uint32_t reserved;
-	uint64_t value;
+	uint64_t value;			/* SETTLE, not executed: ns, docs/abi.md section 5 */
 	uint64_t guard_until_tsc;	/* an access that ends later may have been overtaken */
 };
 static_assert(sizeof(struct tp_abi_completion) == 32, "half a line");
@@ -226,7 +240,8 @@ struct tp_abi_client {
 	uint32_t length;		/* bytes of the whole segment */
 	uint32_t client_id;		/* 0 to TP_ABI_CLIENTS_MAX - 1 */
 	uint32_t thread_count;		/* threads that fit */
-	uint64_t reserved[5];
+	uint64_t origin;		/* of this attach: node << 48 | a number no other has there */
+	uint64_t reserved[4];
 	alignas(TP_ABI_LINE) struct tp_abi_thread threads[];
 };
 

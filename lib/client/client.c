@@ -100,6 +100,7 @@ client_create(const struct tp_client_backend *backend, struct tp_client **client
 	memset(client, 0, sizeof(*client) + thread_count * sizeof(struct tp_thread));
 	client->backend = *backend;
 	client->geometry = geometry;
+	client->origin = backend->segment->origin;
 	client->thread_count = thread_count;
 	client->timeout_tsc = client_tsc_from_ns(client,
 		backend->timeout_ns ? backend->timeout_ns : TP_CLIENT_TIMEOUT_NS);

@@ -78,6 +78,13 @@ enum client_hit {
 	CLIENT_BROKEN,		/* a change was made, and it may have come too late */
 };
 
+/* Which atomic an access asks after. */
+enum client_settling {
+	CLIENT_SETTLING_NO = 0,
+	CLIENT_SETTLING_OWN,	/* its own, whose answer was lost: it goes on then */
+	CLIENT_SETTLING_ASKED,	/* tp_submit_settle() */
+};
+
 struct client_pending {
 	struct tp_op *op;	/* NULL: the answer only frees this record */
 	uint32_t cookie;
@@ -109,6 +116,7 @@ struct tp_thread {
 	uint32_t guards_free;
 	uint32_t guards_used_max;
 	uint32_t cookie_next;
+	uint64_t atomics;		/* sent so far, over all its registrations */
 	bool corrupt;			/* the node's side of a ring makes no sense */
 	bool core_shared;		/* the last yield let somebody else run */
 	uint64_t crowded_until_tsc;	/* yields go to who computes: sleep instead */
@@ -156,6 +164,7 @@ struct tp_client {
 #endif
 	struct tp_client_backend backend;
 	struct client_geometry geometry;
+	uint64_t origin;		/* of its atomics */
 	uint64_t timeout_tsc;
 	uint64_t switch_tsc;		/* a yield that took longer let somebody run */
 	uint64_t control_timeout_ns;

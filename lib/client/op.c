@@ -54,9 +54,21 @@ op_skip_finished_pieces(struct tp_op *op)
 	}
 }
 
+/* What is needed to ask after an atomic, now or later, here or after attaching anew. */
+static void
+op_remember(const struct tp_thread *thread, struct tp_op *op, enum tp_reason reason)
+{
+	op->origin = thread->client->origin;
+	op->generation = op->region->info.generation;
+	op->begun_tsc = op->deadline_tsc - op->timeout_tsc;
+	op->cause = (uint8_t)reason;
+}
+
 static void
 op_finish(struct tp_thread *thread, struct tp_op *op, enum tp_reason reason, enum tp_effect effect)
 {
+	if (unlikely(effect == TP_EFFECT_UNKNOWN) && !op->settling)
+		op_remember(thread, op, reason);
 	op->result = (struct tp_result){
 		.reason = (uint8_t)reason,
 		.effect = (uint8_t)effect,
@@ -64,8 +76,17 @@ op_finish(struct tp_thread *thread, struct tp_op *op, enum tp_reason reason, enu
 	};
 	op->state = CLIENT_OP_DONE;
 	op->vectors = NULL;
+	op->settling = CLIENT_SETTLING_NO;
 	if (reason != TP_OK)
 		thread->stats.voids++;
+}
+
+/* A change was made here, and perhaps too late: no home can tell. */
+static void
+op_finish_broken(struct tp_thread *thread, struct tp_op *op)
+{
+	op->sequence = 0;
+	op_finish(thread, op, client_broken_reason(thread, op->region), TP_EFFECT_UNKNOWN);
 }
 
 /* Why changes that came too late did: the lease, or a guard that the node broke. */
@@ -123,6 +144,9 @@ op_send(struct tp_thread *thread, struct tp_op *op, const struct client_chunk *c
 	int ret;
 
 	if (op->kind == CLIENT_ATOMIC) {
+		op->sequence = tp_abi_sequence((uint32_t)(thread - thread->client->threads),
+					       ++thread->atomics);
+		request.sequence = thread->atomics;
 		request.atomic_op = op->atomic_op;
 		request.width = op->width;
 		request.offset = chunk->page_offset;
@@ -171,6 +195,24 @@ op_send_nop(struct tp_thread *thread, struct tp_op *op)
 	return client_request_send(thread, op, (uint32_t)op->operand, &request, 0);
 }
 
+/* Ask the node after the atomic that op sent before. */
+static int
+op_send_settle(struct tp_thread *thread, struct tp_op *op)
+{
+	uint32_t page_index = (uint32_t)(op->single.offset >> op->region->page_shift);
+	struct tp_abi_request request = op_request(op, page_index);
+	uint64_t now = client_now(thread->client->backend.virtual_tsc);
+
+	request.op = TP_ABI_SETTLE;
+	request.operand = op->origin;
+	request.sequence = op->sequence;
+	/* There may be little time left: most of that is the node's. */
+	if (now < op->deadline_tsc)
+		request.deadline_tsc = op->deadline_tsc - (op->deadline_tsc - now) / 16;
+	return client_request_send(thread, op, op_worker(thread, op->region, page_index),
+				   &request, 0);
+}
+
 /* The request could not be sent, or waits for a place. */
 static void
 op_not_sent(struct tp_thread *thread, struct tp_op *op, int error)
@@ -179,7 +221,7 @@ op_not_sent(struct tp_thread *thread, struct tp_op *op, int error)
 		op->state = CLIENT_OP_QUEUED;
 	else
 		op_finish(thread, op, error == -ECONNRESET ? TP_NODE_CRASHED : TP_CORRUPTION,
-			  TP_EFFECT_NOT_DONE);
+			  op->settling ? TP_EFFECT_UNKNOWN : TP_EFFECT_NOT_DONE);
 }
 
 /* Go on until the access is done or has to wait. */
@@ -200,11 +242,14 @@ op_run(struct tp_thread *thread, struct tp_op *op)
 			ret = op_send_nop(thread, op);
 			break;
 		}
+		if (unlikely(op->settling)) {
+			ret = op_send_settle(thread, op);
+			break;
+		}
 		chunk = op_chunk(op);
 		hit = client_access_try(thread, op, &chunk);
 		if (hit == CLIENT_BROKEN) {
-			op_finish(thread, op, client_broken_reason(thread, op->region),
-				  TP_EFFECT_UNKNOWN);
+			op_finish_broken(thread, op);
 			return;
 		}
 		if (hit == CLIENT_MISS) {
@@ -227,8 +272,8 @@ op_run(struct tp_thread *thread, struct tp_op *op)
 		op_fetch_ahead(thread, op, chunk.page_index);
 }
 
-bool
-client_op_begin(struct tp_thread *thread, struct tp_op *op)
+static void
+op_start(struct tp_thread *thread, struct tp_op *op)
 {
 	struct tp_client *client = thread->client;
 
@@ -239,6 +284,36 @@ client_op_begin(struct tp_thread *thread, struct tp_op *op)
 	op->pending = CLIENT_PENDING_NONE;
 	op->state = CLIENT_OP_QUEUED;
 	op_run(thread, op);
+}
+
+bool
+client_op_begin(struct tp_thread *thread, struct tp_op *op)
+{
+	op_start(thread, op);
+	return op->state == CLIENT_OP_DONE;
+}
+
+bool
+tp_submit_settle(struct tp_thread *thread, struct tp_client_region *region, struct tp_op *op)
+{
+	if (op->state != CLIENT_OP_DONE)
+		return false;
+	if (op->result.reason == TP_OK || op->result.effect != TP_EFFECT_UNKNOWN ||
+	    op->kind != CLIENT_ATOMIC || op->sequence == 0)
+		return true;
+	if (region != NULL)
+		op->region = region;
+	if (op->region->info.generation != op->generation) {
+		op->result.reason = TP_GENERATION;
+		return true;
+	}
+	op->vectors = &op->single;
+	op->vector_count = 1;
+	op->vector_index = 0;
+	op->piece_done = 0;
+	op->retry_tsc = 0;
+	op->settling = CLIENT_SETTLING_ASKED;
+	op_start(thread, op);
 	return op->state == CLIENT_OP_DONE;
 }
 
@@ -259,6 +334,23 @@ op_retry_later(const struct tp_thread *thread, struct tp_op *op,
 	return op->retry_tsc < op->deadline_tsc - op->timeout_tsc / 8 * 7;
 }
 
+/*
+ * The node does not know whether op's atomic was done. If that is so because an
+ * answer was lost, and there is time, ask its home.
+ */
+static bool
+op_settle_later(const struct tp_thread *thread, struct tp_op *op,
+		const struct tp_abi_completion *completion)
+{
+	if (op->sequence == 0 || (completion->reason != TP_UNREACHABLE &&
+				  completion->reason != TP_TIMEOUT) ||
+	    client_now(thread->client->backend.virtual_tsc) >= op->deadline_tsc)
+		return false;
+	op_remember(thread, op, (enum tp_reason)completion->reason);
+	op->settling = CLIENT_SETTLING_OWN;
+	return true;
+}
+
 /* A completion that says VOID. */
 static void
 op_refused(struct tp_thread *thread, struct tp_op *op, const struct tp_abi_completion *completion)
@@ -269,10 +361,57 @@ op_refused(struct tp_thread *thread, struct tp_op *op, const struct tp_abi_compl
 		thread->stats.retries++;
 		return;
 	}
-	if (op->kind == CLIENT_ATOMIC && completion->effect != TP_EFFECT_NOT_DONE)
+	if (op->kind == CLIENT_ATOMIC && completion->effect != TP_EFFECT_NOT_DONE) {
 		effect = TP_EFFECT_UNKNOWN;
+		if (op_settle_later(thread, op, completion)) {
+			op_run(thread, op);
+			return;
+		}
+	}
 	op_finish(thread, op, completion->reason < TP_REASON_COUNT ?
 		  (enum tp_reason)completion->reason : TP_CORRUPTION, effect);
+}
+
+/*
+ * The home would know of an atomic that it ran within the last span_ns. Was this
+ * one begun after that? Clocks run at the same speed, but not exactly.
+ */
+static bool
+op_is_within(const struct tp_thread *thread, const struct tp_op *op, uint64_t span_ns)
+{
+	uint64_t age = client_now(thread->client->backend.virtual_tsc) - op->begun_tsc;
+
+	return age + age / 256 < client_tsc_from_ns(thread->client, span_ns);
+}
+
+/* What became of the atomic that op asked after. */
+static void
+op_settled(struct tp_thread *thread, struct tp_op *op, const struct tp_abi_completion *completion)
+{
+	uint8_t settling = op->settling;
+
+	if (completion->reason != TP_OK) {
+		op_finish(thread, op, completion->reason < TP_REASON_COUNT ?
+			  (enum tp_reason)completion->reason : TP_CORRUPTION,
+			  TP_EFFECT_UNKNOWN);
+		return;
+	}
+	thread->stats.settled++;
+	if (completion->flags & TP_COMPLETION_EXECUTED) {
+		op->value = completion->value;
+		op->bytes_done = op->width;
+		op_finish(thread, op, TP_OK, TP_EFFECT_DONE);
+	} else if (!op_is_within(thread, op, completion->value)) {
+		op_finish(thread, op, TP_EXHAUSTED, TP_EFFECT_UNKNOWN);
+	} else if (settling == CLIENT_SETTLING_OWN) {
+		/* Then it is another one that is tried again. */
+		op->settling = CLIENT_SETTLING_NO;
+		op->sequence = 0;
+		thread->stats.retries++;
+		op_run(thread, op);
+	} else {
+		op_finish(thread, op, (enum tp_reason)op->cause, TP_EFFECT_NOT_DONE);
+	}
 }
 
 void
@@ -284,6 +423,10 @@ client_op_completed(struct tp_thread *thread, struct tp_op *op, uint8_t guard,
 
 	RTE_ASSERT(op->state == CLIENT_OP_SENT);
 	op->state = CLIENT_OP_QUEUED;
+	if (unlikely(op->settling)) {
+		op_settled(thread, op, completion);
+		return;
+	}
 	if (completion->reason != TP_OK) {
 		client_guard_release(thread, guard);
 		op_refused(thread, op, completion);
@@ -297,7 +440,7 @@ client_op_completed(struct tp_thread *thread, struct tp_op *op, uint8_t guard,
 
 	switch (grant) {
 	case CLIENT_GRANT_BROKEN:
-		op_finish(thread, op, client_broken_reason(thread, op->region), TP_EFFECT_UNKNOWN);
+		op_finish_broken(thread, op);
 		return;
 	case CLIENT_GRANT_BAD:
 		thread->stats.bad_answers++;
@@ -320,7 +463,7 @@ client_op_completed(struct tp_thread *thread, struct tp_op *op, uint8_t guard,
 static void
 op_give_up(struct tp_thread *thread, struct tp_op *op, enum tp_reason reason)
 {
-	enum tp_effect effect = TP_EFFECT_NOT_DONE;
+	enum tp_effect effect = op->settling ? TP_EFFECT_UNKNOWN : TP_EFFECT_NOT_DONE;
 
 	if (op->state == CLIENT_OP_SENT) {
 		/* Others only fetch: what they do here is done with the answer. */

@@ -336,6 +336,13 @@ tp_atomic(struct tp_thread *thread, struct tp_client_region *region, uint64_t of
 }
 
 struct tp_result
+tp_op_settle(struct tp_thread *thread, struct tp_client_region *region, struct tp_op *op)
+{
+	tp_submit_settle(thread, region, op);
+	return tp_op_wait(thread, op);
+}
+
+struct tp_result
 tp_pin(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
        uint64_t bytes, enum tp_access access, struct tp_pin *pin)
 {

@@ -76,7 +76,8 @@ struct tp_op {
 	uint8_t width;
 	uint8_t pending;		/* record of the request in flight */
 	uint8_t access;			/* pin: access wanted */
-	uint8_t reserved[2];
+	uint8_t settling;		/* asks after the atomic that it is, or was */
+	uint8_t cause;			/* why that one ended unknown: enum tp_reason */
 	uint32_t ahead_page;		/* pages below are asked for already; 0: none */
 	uint32_t vector_count;
 	uint32_t vector_index;
@@ -90,6 +91,10 @@ struct tp_op {
 	uint64_t heartbeat;		/* of the node when the access began */
 	uint64_t operand;
 	uint64_t compare;
+	uint64_t origin;		/* which atomic; sequence 0: none that may be asked after */
+	uint64_t sequence;
+	uint64_t begun_tsc;
+	uint64_t generation;		/* of its region */
 	struct tp_client_region *region;
 	struct tp_pin *pin;
 };
@@ -160,6 +165,31 @@ bool tp_submit_clear(struct tp_thread *thread, struct tp_client_region *region, 
 /** A round trip to worker @p worker of the node and nothing else. */
 bool tp_submit_nop(struct tp_thread *thread, uint32_t worker, struct tp_op *op);
 
+/**
+ * Ask after an atomic that ended TP_EFFECT_UNKNOWN. op is in flight again, with a
+ * deadline of its own, and then says:
+ *   - OK: it was done, once; op->value is the value before it.
+ *   - VOID with TP_EFFECT_NOT_DONE and the reason of before: it was not done and
+ *     never will be, whatever of it is still on its way.
+ *   - VOID with TP_EFFECT_UNKNOWN still, because of: TP_TIMEOUT, TP_UNREACHABLE (no
+ *     answer of the page's home; ask again), TP_NODE_CRASHED (the home has lost
+ *     what it knew), TP_EXHAUSTED (its result is not kept any more), TP_GENERATION
+ *     (the region was reset), or the reason of before, for an atomic that was done
+ *     on this node in a page that was being taken away: nobody knows.
+ * Of any other op the outcome stays as it is. May be asked as often as wanted, by
+ * any thread, and after attaching anew.
+ *
+ * @param region  A handle to the same region; NULL: the one op was submitted with.
+ * @return true if it is done already.
+ * @threads Owner of thread.
+ */
+bool tp_submit_settle(struct tp_thread *thread, struct tp_client_region *region,
+		      struct tp_op *op);
+
+/** tp_submit_settle(), waited for. @return op->result. @threads Owner of thread. */
+struct tp_result tp_op_settle(struct tp_thread *thread, struct tp_client_region *region,
+			      struct tp_op *op);
+
 /** The same accesses, waited for. @threads Owner of thread. */
 struct tp_result tp_read(struct tp_thread *thread, struct tp_client_region *region,
 			 uint64_t offset, void *buffer, uint64_t bytes);
@@ -177,7 +207,9 @@ struct tp_result tp_clear(struct tp_thread *thread, struct tp_client_region *reg
 
 /**
  * An atomic, waited for. One that is not answered in time is TP_EFFECT_UNKNOWN
- * (TP_ATOMIC_LOAD: not done).
+ * (TP_ATOMIC_LOAD: not done); to be able to ask after it use tp_submit_atomic(),
+ * tp_op_wait() and tp_op_settle(). While there is time an atomic whose answer was
+ * lost asks after itself, and is sent again if it was not done.
  *
  * @param old  Value before; may be NULL. Written only on success.
  * @threads Owner of thread.
@@ -249,6 +281,7 @@ enum tp_access tp_lookup(const struct tp_client_region *region, uint64_t offset)
 	STAT(timeouts,     "accesses that ended at their deadline")		\
 	STAT(late,         "answers that came after the deadline")		\
 	STAT(guards_broken, "guards overdue at the end of an access")		\
+	STAT(settled,      "atomics whose answer was lost and whose fate was learnt")	\
 	STAT(lease_lapses, "hits refused because the node's lease had lapsed")	\
 	STAT(bad_answers,  "answers of the node that made no sense")
 

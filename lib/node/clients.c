@@ -11,6 +11,8 @@
 
 #include "control_priv.h"
 
+#define CLIENT_ORIGIN_BITS 24	/* of the boot, and of the attaches in it */
+
 enum client_state {
 	CLIENT_FREE = 0,
 	CLIENT_IN,
@@ -24,8 +26,23 @@ client_is_in(const struct tp_control *control, int client)
 		control->clients[client].state == CLIENT_IN;
 }
 
+/*
+ * Names the atomics of this attach, in all lives of this node: the epoch in which
+ * its process began, and the number of the attach in it.
+ */
+static uint64_t
+client_origin(struct tp_control *control)
+{
+	const uint32_t mask = (1u << CLIENT_ORIGIN_BITS) - 1;
+
+	return (uint64_t)control->config.node_id << 48 |
+		(uint64_t)(control->boot & mask) << CLIENT_ORIGIN_BITS |
+		(++control->attaches & mask);
+}
+
 static int
-client_segment_create(struct control_client *client, uint32_t id, uint32_t thread_count)
+client_segment_create(struct control_client *client, uint32_t id, uint32_t thread_count,
+	uint64_t origin)
 {
 	struct tp_segment_config config = {
 		.type = TP_SEGMENT_SHARED,
@@ -43,6 +60,7 @@ client_segment_create(struct control_client *client, uint32_t id, uint32_t threa
 	abi->length = (uint32_t)config.bytes;
 	abi->client_id = id;
 	abi->thread_count = thread_count;
+	abi->origin = origin;
 	abi->magic = TP_ABI_MAGIC;
 	return 0;
 }
@@ -80,7 +98,8 @@ tp_control_client_add(struct tp_control *control, uint32_t thread_count, uint64_
 		sizeof(*client->threads));
 	if (client->threads == NULL)
 		return -ENOMEM;
-	ret = client_segment_create(client, (uint32_t)id, thread_count);
+	command.origin = client_origin(control);
+	ret = client_segment_create(client, (uint32_t)id, thread_count, command.origin);
 	if (ret < 0) {
 		client_free(client);
 		return ret;

@@ -111,6 +111,7 @@ client_add(struct tp_worker *worker, const struct worker_command *command)
 		.abi = command->abi,
 		.thread_count = command->thread_count,
 		.threads = command->threads,
+		.origin = command->origin,
 	};
 	worker->client_list[worker->client_count++] = (uint8_t)command->client;
 }

@@ -106,6 +106,7 @@ struct tp_control {
 	enum tp_control_state state;
 	uint32_t epoch;
 	uint32_t boot;			/* epoch of this process's first join */
+	uint32_t attaches;		/* clients of this process so far */
 	uint64_t now;
 	uint64_t ready_at;		/* JOINING: not before */
 	uint64_t renew_at;

@@ -243,6 +243,8 @@ request_want(uint8_t op)
 	default:
 		return TP_WANT_READ;
 	}
+	case TP_ABI_SETTLE:
+		return TP_WANT_SETTLE;
 }
 
 static void
@@ -255,7 +257,8 @@ held_submit(struct tp_worker *worker, const struct worker_held *held)
 
 	tp_coherence_request(worker->coherence, held->region_id, held->page_index,
 		held->generation, (enum tp_coherence_want)held->want,
-		held->want == TP_WANT_ATOMIC ? &held->atomic : NULL, &client, worker->now,
+		held->want == TP_WANT_ATOMIC || held->want == TP_WANT_SETTLE ? &held->atomic : NULL,
+		&client, worker->now,
 		&worker->outbox);
 	worker_outbox_run(worker);
 }
@@ -263,6 +266,28 @@ held_submit(struct tp_worker *worker, const struct worker_held *held)
 static void
 place_ask(struct tp_worker *worker, const struct worker_region *region, uint32_t page_index)
 {
+/* VOID for one that did not get to the engine: what it asks after stays unknown. */
+static struct tp_result
+held_void(uint8_t want, enum tp_reason reason)
+{
+	return want == TP_WANT_SETTLE ? tp_result_unknown(reason) : tp_result_void(reason);
+}
+
+/* Which atomic it is: the client's own word counts for nothing but the count. */
+static void
+held_identify(struct tp_worker *worker, struct worker_held *held,
+	const struct tp_abi_request *request)
+{
+	if (request->op == TP_ABI_SETTLE) {
+		held->atomic.origin = request->operand;
+		held->atomic.sequence = request->sequence;
+	} else if (request->sequence != 0) {
+		held->atomic.origin = worker->clients[cookie_client(held->cookie)].origin;
+		held->atomic.sequence = tp_abi_sequence(cookie_thread(held->cookie),
+			request->sequence);
+	}
+}
+
 	struct worker_event event = {
 		.type = WORKER_PLACE,
 		.region_id = region->id,
@@ -304,7 +329,7 @@ request_run(struct tp_worker *worker, uint32_t client, uint32_t thread,
 		worker->stats.requests_refused++;
 	if (reason != TP_OK || request->op == TP_ABI_NOP) {
 		ring_answer_void(worker, cookie, reason == TP_OK ? tp_result_ok(0) :
-			tp_result_void(reason));
+			held_void(held.want, reason));
 		return;
 	}
 	if (guard != WORKER_GUARD_NONE)
@@ -312,6 +337,7 @@ request_run(struct tp_worker *worker, uint32_t client, uint32_t thread,
 	if (unlikely(tp_region_home(region->region, request->page_index) == TP_NODE_NONE)) {
 		held.place = true;
 		place_ask(worker, region, request->page_index);
+	held_identify(worker, &held, request);
 		held_add(worker, &held);
 		return;
 	}
@@ -449,7 +475,7 @@ worker_held_poll(struct tp_worker *worker)
 		}
 		worker->held[worker->held_next] = worker->held[--worker->held_count];
 		if (held.deadline <= worker->now)
-			ring_answer_void(worker, held.cookie, tp_result_void(TP_TIMEOUT));
+			ring_answer_void(worker, held.cookie, held_void(held.want, TP_TIMEOUT));
 		else
 			held_submit(worker, &held);
 		work++;
@@ -470,9 +496,10 @@ worker_held_void(struct tp_worker *worker, enum tp_reason reason, int client)
 			i++;
 			continue;
 		}
+		uint8_t want = worker->held[i].want;
 		worker->held[i] = worker->held[--worker->held_count];
 		if (client < 0)
-			ring_answer_void(worker, cookie, tp_result_void(reason));
+			ring_answer_void(worker, cookie, held_void(want, reason));
 	}
 }
 

@@ -82,6 +82,7 @@ struct worker_client {
 	struct worker_thread *threads;	/* the control side's memory */
 };
 
+	uint64_t origin;		/* of its atomics */
 struct worker_peer {
 	uint32_t epoch;			/* 0: not known */
 	uint8_t worker_count;
@@ -191,6 +192,7 @@ struct worker_command {
 	union {
 		_Atomic uint64_t *words;
 		struct worker_thread *threads;
+	uint64_t origin;
 	};
 };
 

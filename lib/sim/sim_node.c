@@ -69,6 +69,7 @@ node_config_fill(const struct sim_node *node, struct tp_control_config *config)
 		.waiter_count = 256,
 		.busy_count = 128,
 		.deferred_count = 512,
+		.kept_count = 4096,
 		.tx_frames = 512,
 		.rx_frames = 256,
 		.seed = (node->sim->config.seed * TP_SIM_NODES_MAX + node->id) * 1024 + node->boot,

@@ -253,6 +253,7 @@ set_up(struct cluster *cluster)
 		1 + sim_rng_below(&rng, SIM_PAGES_MAX), 1 + sim_rng_below(&rng, SIM_WORDS));
 	cluster->home_slots = 2 * SIM_PAGES_MAX;
 	cluster->cache_slots = 16;
+	cluster->kept_count = sim_rng_chance(&rng, 300) ? 2u << sim_rng_below(&rng, 5) : 1024;
 	cluster->result->nodes = cluster->node_count;
 	cluster->admin_call = -1;
 	cluster->net = sim_net_create(sim_rng_next(&rng), &calm);
@@ -398,6 +399,7 @@ sim_cluster_run(const struct sim_options *options, struct sim_result *result)
 	result->ops_done = cluster->workload.done;
 	result->ops_unknown = cluster->workload.unknown;
 	result->ops_void = cluster->workload.voided;
+	result->ops_settled = cluster->workload.settled;
 	if (options->trace)
 		trace_counters(cluster);
 	tear_down(cluster);

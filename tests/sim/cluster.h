@@ -42,6 +42,7 @@ enum client_state {
 	CLIENT_THINKING,
 	CLIENT_BUSY,		/* an operation is in flight */
 	CLIENT_PINNED,		/* holds a pin */
+	CLIENT_SETTLING,	/* asks after an atomic that ended unknown */
 };
 
 struct cluster_client {
@@ -54,6 +55,7 @@ struct cluster_client {
 	uint32_t generation;		/* index of the region's generation it has open */
 	struct workload_op op;
 	struct tp_op access;
+	bool unknown;			/* access is an atomic that did, and is to be settled */
 	struct tp_pin pin;
 	uint64_t buffer;
 	uint64_t timeout_ns;
@@ -96,6 +98,7 @@ struct cluster {
 	uint32_t node_count;
 	uint32_t clients_per_node;
 	uint32_t home_slots, cache_slots;	/* of a node */
+	uint32_t kept_count;		/* results of atomics, per worker */
 	struct cluster_node nodes[SIM_NODES_MAX];
 	uint64_t generations[CLUSTER_GENERATIONS];	/* of the region, as clients met them */
 	int admin_client, admin_call;	/* a control call under way on admin_node */

@@ -164,7 +164,8 @@ cluster_is_at_rest(struct cluster *cluster, char *why, size_t bytes)
 		for (c = 0; c < cluster->clients_per_node; c++) {
 			const struct cluster_client *client = &node->clients[c];
 
-			if (client->ops_left != 0 || client->state != CLIENT_THINKING) {
+			if (client->ops_left != 0 || client->state != CLIENT_THINKING ||
+			    client->unknown) {
 				snprintf(why, bytes, "node %u client %u has %u operations left",
 					 n + 1, c, client->ops_left);
 				return false;

@@ -170,6 +170,8 @@ access_done(struct cluster *cluster, uint32_t n, uint32_t c)
 	bool ok = tp_result_is_ok(result);
 
 	check_notice(cluster, n, client);
+	client->unknown = client->op.want == WORKLOAD_ATOMIC &&
+		result.effect == TP_EFFECT_UNKNOWN && sim_rng_chance(&cluster->rng, 800);
 	if (ok && client->op.pinned) {
 		client->state = CLIENT_PINNED;
 		rest(cluster, n, c, sim_rng_between(&cluster->rng, 0,
@@ -196,6 +198,25 @@ unpin(struct cluster *cluster, uint32_t n, uint32_t c)
 		result = client->op.want == WORKLOAD_WRITE ?
 			tp_result_unknown(result.reason) : tp_result_void(result.reason);
 	end(cluster, n, c, result, client->op.want == WORKLOAD_READ, value);
+}
+
+static void
+settled(struct cluster *cluster, uint32_t n, uint32_t c)
+{
+	struct cluster_client *client = client_of(cluster, n, c);
+	struct tp_result result = client->access.result;
+	bool ok = tp_result_is_ok(result);
+
+	check_notice(cluster, n, client);
+	cluster_trace(cluster, "settled", n << 8 | c, (uint64_t)result.reason << 8 | result.effect,
+		      ok ? client->access.value : 0);
+	if (ok || result.effect == TP_EFFECT_NOT_DONE)
+		workload_settle(&cluster->workload, &client->op, ok, client->access.value);
+	/* Some ask again. */
+	client->unknown = result.effect == TP_EFFECT_UNKNOWN && !cluster->sweeping &&
+		sim_rng_chance(&cluster->rng, 300);
+	client->state = CLIENT_THINKING;
+	rest(cluster, n, c, think_ns(cluster, n, c));
 }
 
 static bool
@@ -229,6 +250,31 @@ submit(struct cluster_client *client)
 	}
 }
 
+/* How long the next call may take. */
+static void
+deadline_set(struct cluster *cluster, uint32_t n, struct cluster_client *client, uint64_t timeout)
+{
+	tp_thread_timeout_set(client->thread, timeout);
+	client->begun_at = cluster->now;
+	client->deadline = cluster_global_time(cluster, n, cluster_local_now(cluster, n) + timeout);
+}
+
+static void
+settle(struct cluster *cluster, uint32_t n, uint32_t c)
+{
+	struct cluster_client *client = client_of(cluster, n, c);
+
+	deadline_set(cluster, n, client, sim_rng_between(&cluster->rng, SIM_MS, 300 * SIM_MS));
+	client->state = CLIENT_SETTLING;
+	cluster_trace(cluster, "settle", n << 8 | c, client->op.page, client->access.sequence);
+	if (tp_submit_settle(client->thread, client->region, &client->access)) {
+		settled(cluster, n, c);
+		return;
+	}
+	cluster_node_wake(cluster, n, cluster->now + sim_rng_below(&cluster->rng, 1000));
+	rest(cluster, n, c, client->deadline - cluster->now);
+}
+
 static void
 begin(struct cluster *cluster, uint32_t n, uint32_t c)
 {
@@ -236,6 +282,10 @@ begin(struct cluster *cluster, uint32_t n, uint32_t c)
 	uint32_t index = n * SIM_CLIENTS_MAX + c, words = cluster->workload.words;
 	uint64_t timeout = sim_rng_between(&cluster->rng, 30 * SIM_MS, 400 * SIM_MS);
 
+	if (client->unknown) {
+		settle(cluster, n, c);
+		return;
+	}
 	if (client->ops_left == 0) {
 		client->wake_at = UINT64_MAX;
 		return;
@@ -250,10 +300,12 @@ begin(struct cluster *cluster, uint32_t n, uint32_t c)
 			client->ops_left / words, client->ops_left % words, &client->op);
 	} else {
 		workload_begin(&cluster->workload, index, client->generation, &client->op);
+		/* Some do not wait: what they asked for is on its way when they ask after it. */
+		if (client->op.want == WORKLOAD_ATOMIC && !cluster->only_crashes &&
+		    sim_rng_chance(&cluster->rng, 100))
+			timeout = 1 + sim_rng_below(&cluster->rng, 200 * SIM_US);
 	}
-	tp_thread_timeout_set(client->thread, timeout);
-	client->begun_at = cluster->now;
-	client->deadline = cluster_global_time(cluster, n, cluster_local_now(cluster, n) + timeout);
+	deadline_set(cluster, n, client, timeout);
 	memset(&client->access, 0, sizeof(client->access));
 	client->state = CLIENT_BUSY;
 	cluster_trace(cluster, "begin", n << 8 | c, (uint64_t)client->op.want << 16 |
@@ -273,7 +325,10 @@ busy(struct cluster *cluster, uint32_t n, uint32_t c)
 
 	client->wake_at = UINT64_MAX;
 	if (tp_op_poll(client->thread, &client->access)) {
-		access_done(cluster, n, c);
+		if (client->state == CLIENT_SETTLING)
+			settled(cluster, n, c);
+		else
+			access_done(cluster, n, c);
 		return;
 	}
 	if (cluster->now > client->deadline + 10 * SIM_US)
@@ -321,6 +376,7 @@ cluster_client_event(struct cluster *cluster, uint32_t n, uint32_t c)
 		begin(cluster, n, c);
 		break;
 	case CLIENT_BUSY:
+	case CLIENT_SETTLING:
 		busy(cluster, n, c);
 		break;
 	case CLIENT_PINNED:
@@ -375,5 +431,6 @@ cluster_client_die(struct cluster *cluster, uint32_t n, uint32_t c, bool node_di
 	}
 	client->client = NULL;
 	client->state = CLIENT_OFF;
+	client->unknown = false;
 	client->wake_at = UINT64_MAX;
 }

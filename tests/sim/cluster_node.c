@@ -71,6 +71,7 @@ cluster_node_boot(struct cluster *cluster, uint32_t n)
 		.waiter_count = 64,
 		.busy_count = 32,
 		.deferred_count = 256,
+		.kept_count = cluster->kept_count,
 		.request_credits = CLUSTER_REQUEST_CREDITS,
 		.forward_credits = CLUSTER_FORWARD_CREDITS,
 		.tx_frames = 512,
@@ -180,7 +181,8 @@ wake_clients(struct cluster *cluster, uint32_t n)
 	uint32_t c;
 
 	for (c = 0; c < cluster->clients_per_node; c++) {
-		if (cluster->nodes[n].clients[c].state == CLIENT_BUSY)
+		if (cluster->nodes[n].clients[c].state == CLIENT_BUSY ||
+		    cluster->nodes[n].clients[c].state == CLIENT_SETTLING)
 			cluster_client_wake(cluster, n, c, sim_rng_below(&cluster->rng, 2000));
 	}
 }
