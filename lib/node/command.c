@@ -109,9 +109,9 @@ client_add(struct tp_worker *worker, const struct worker_command *command)
 	RTE_ASSERT(client->abi == NULL);
 	*client = (struct worker_client){
 		.abi = command->abi,
+		.origin = command->origin,
 		.thread_count = command->thread_count,
 		.threads = command->threads,
-		.origin = command->origin,
 	};
 	worker->client_list[worker->client_count++] = (uint8_t)command->client;
 }

@@ -94,8 +94,8 @@ control_config_default(struct tp_control_config *config)
 	CONTROL_DEFAULT(waiter_count, 2048);
 	CONTROL_DEFAULT(busy_count, 1024);
 	CONTROL_DEFAULT(deferred_count, 4096);
-#undef CONTROL_DEFAULT
 	CONTROL_DEFAULT(kept_count, 131072);
+#undef CONTROL_DEFAULT
 	if (config->split.node_bits == 0)
 		config->split = TP_ADDRESS_SPLIT_DEFAULT;
 }
@@ -146,8 +146,8 @@ control_coherence_config(struct tp_control *control, uint16_t worker)
 		.waiter_count = config->waiter_count,
 		.busy_count = config->busy_count,
 		.deferred_count = config->deferred_count,
-		.retry_ns = config->retry_ns,
 		.kept_count = config->kept_count,
+		.retry_ns = config->retry_ns,
 		.directory = control->directory,
 	};
 }

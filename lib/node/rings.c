@@ -240,11 +240,11 @@ request_want(uint8_t op)
 		return TP_WANT_FLUSH;
 	case TP_ABI_INVALIDATE:
 		return TP_WANT_INVALIDATE;
+	case TP_ABI_SETTLE:
+		return TP_WANT_SETTLE;
 	default:
 		return TP_WANT_READ;
 	}
-	case TP_ABI_SETTLE:
-		return TP_WANT_SETTLE;
 }
 
 static void
@@ -263,9 +263,6 @@ held_submit(struct tp_worker *worker, const struct worker_held *held)
 	worker_outbox_run(worker);
 }
 
-static void
-place_ask(struct tp_worker *worker, const struct worker_region *region, uint32_t page_index)
-{
 /* VOID for one that did not get to the engine: what it asks after stays unknown. */
 static struct tp_result
 held_void(uint8_t want, enum tp_reason reason)
@@ -288,6 +285,9 @@ held_identify(struct tp_worker *worker, struct worker_held *held,
 	}
 }
 
+static void
+place_ask(struct tp_worker *worker, const struct worker_region *region, uint32_t page_index)
+{
 	struct worker_event event = {
 		.type = WORKER_PLACE,
 		.region_id = region->id,
@@ -332,12 +332,12 @@ request_run(struct tp_worker *worker, uint32_t client, uint32_t thread,
 			held_void(held.want, reason));
 		return;
 	}
+	held_identify(worker, &held, request);
 	if (guard != WORKER_GUARD_NONE)
 		worker_guard_reuse(worker, client, thread, guard);
 	if (unlikely(tp_region_home(region->region, request->page_index) == TP_NODE_NONE)) {
 		held.place = true;
 		place_ask(worker, region, request->page_index);
-	held_identify(worker, &held, request);
 		held_add(worker, &held);
 		return;
 	}
@@ -491,12 +491,12 @@ worker_held_void(struct tp_worker *worker, enum tp_reason reason, int client)
 
 	while (i < worker->held_count) {
 		uint64_t cookie = worker->held[i].cookie;
+		uint8_t want = worker->held[i].want;
 
 		if (client >= 0 && cookie_client(cookie) != (uint32_t)client) {
 			i++;
 			continue;
 		}
-		uint8_t want = worker->held[i].want;
 		worker->held[i] = worker->held[--worker->held_count];
 		if (client < 0)
 			ring_answer_void(worker, cookie, held_void(want, reason));

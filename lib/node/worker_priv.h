@@ -77,12 +77,12 @@ struct worker_thread {
 
 struct worker_client {
 	struct tp_abi_client *abi;	/* NULL: no such client */
+	uint64_t origin;		/* of its atomics */
 	uint32_t thread_count;
 	bool bad;
 	struct worker_thread *threads;	/* the control side's memory */
 };
 
-	uint64_t origin;		/* of its atomics */
 struct worker_peer {
 	uint32_t epoch;			/* 0: not known */
 	uint8_t worker_count;
@@ -183,6 +183,7 @@ struct worker_command {
 	uint32_t region_id;
 	uint32_t directory_slot;
 	uint32_t thread_count;
+	uint64_t origin;
 	union {
 		const struct tp_region *region;
 		struct tp_endpoint *endpoint;
@@ -192,7 +193,6 @@ struct worker_command {
 	union {
 		_Atomic uint64_t *words;
 		struct worker_thread *threads;
-	uint64_t origin;
 	};
 };
 
