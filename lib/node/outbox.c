@@ -3,12 +3,7 @@
  *
  * Carrying out what the coherence engine decided. Owner: the worker's lcore.
  *
- * Messages that the endpoint does not take at once wait in one FIFO per class,
- * offered again at the start of each turn. Per class, because a request may
- * wait for credits that come back only when responses flow; FIFO within a
- * class, because the payload of a response is read from its slot when it is
- * sent at last: the engine frees that slot only after an acknowledgement that a
- * later message of the same class asks for.
+ * Messages that the endpoint does not take at once wait in the stash (stash.c).
  */
 #include "atomic_priv.h"
 #include "worker_priv.h"
@@ -28,8 +23,10 @@ outbox_priority(uint8_t type)
 	return TP_PRIORITY_URGENT;
 }
 
-static int
-outbox_send(struct tp_worker *worker, const struct worker_message *message)
+/* 0, or what tp_endpoint_send() says. */
+int
+worker_message_send(struct tp_worker *worker, const struct worker_message *message,
+	const void *payload)
 {
 	struct iovec iov[2];
 	int count = 1;
@@ -40,8 +37,8 @@ outbox_send(struct tp_worker *worker, const struct worker_message *message)
 		return -ENOENT;
 	iov[0].iov_base = (void *)(uintptr_t)&message->msg;
 	iov[0].iov_len = sizeof(message->msg);
-	if (message->slot != TP_SLOT_ABSENT) {
-		iov[1].iov_base = worker_slot(worker, message->slot);
+	if (payload != NULL) {
+		iov[1].iov_base = (void *)(uintptr_t)payload;
 		iov[1].iov_len = message->payload_bytes;
 		count = 2;
 	}
@@ -60,12 +57,11 @@ outbox_is_refusal(int ret)
 }
 
 static void
-outbox_stash(struct tp_worker *worker, const struct worker_message *message)
+outbox_stash(struct tp_worker *worker, const struct worker_message *message, const void *payload)
 {
-	struct worker_message *room =
-		worker_fifo_add(&worker->stash[outbox_class[message->msg.type]]);
+	enum tp_class class = (enum tp_class)outbox_class[message->msg.type];
 
-	if (room == NULL) {
+	if (!worker_stash_add(worker, class, message, payload)) {
 		/*
 		 * Requests are repeated by the engine. For the rest the peer is
 		 * declared back once the stash is empty: what waits on it is sent
@@ -76,7 +72,6 @@ outbox_stash(struct tp_worker *worker, const struct worker_message *message)
 		worker->resend_retry = true;
 		return;
 	}
-	*room = *message;
 	worker->stats.messages_stashed++;
 }
 
@@ -105,6 +100,7 @@ outbox_send_action(struct tp_worker *worker, const struct tp_action *action)
 		.worker = action->worker,
 	};
 	struct worker_region *region;
+	const void *payload;
 	int ret;
 
 	if (unlikely(action->kept != NULL))
@@ -123,15 +119,19 @@ outbox_send_action(struct tp_worker *worker, const struct tp_action *action)
 		worker->stats.messages_dropped++;
 		return;
 	}
-	if (worker_fifo_first(&worker->stash[outbox_class[message.msg.type]]) != NULL) {
-		outbox_stash(worker, &message);
+	payload = message.slot == TP_SLOT_ABSENT ? NULL : worker_slot(worker, message.slot);
+	if (worker_stash_holds(worker, message.node,
+			(enum tp_class)outbox_class[message.msg.type])) {
+		outbox_stash(worker, &message, payload);
 		return;
 	}
-	ret = outbox_send(worker, &message);
-	if (ret == 0)
+	ret = worker_message_send(worker, &message, payload);
+	if (likely(ret == 0))
 		return;
+	if (ret == -ENOBUFS)
+		worker->stash.frames_short = true;
 	if (outbox_is_refusal(ret))
-		outbox_stash(worker, &message);
+		outbox_stash(worker, &message, payload);
 	else
 		worker->stats.messages_dropped++;
 }
@@ -228,68 +228,6 @@ worker_outbox_run(struct tp_worker *worker)
 	worker->rx_message = NULL;
 	worker->rx_slot = TP_SLOT_ABSENT;
 	worker_guard_new_run(worker);
-}
-
-bool
-worker_stash_is_empty(const struct tp_worker *worker)
-{
-	int class;
-
-	for (class = 0; class < TP_CLASS_COUNT; class++)
-		if (worker->stash[class].head != worker->stash[class].tail)
-			return false;
-	return true;
-}
-
-/* Offer the refused messages again: responses first, they wait for nobody. */
-uint32_t
-worker_stash_retry(struct tp_worker *worker)
-{
-	uint32_t work = 0;
-	int class;
-
-	for (class = TP_CLASS_COUNT - 1; class >= 0; class--) {
-		struct worker_fifo *fifo = &worker->stash[class];
-		struct worker_message *message;
-
-		while ((message = worker_fifo_first(fifo)) != NULL) {
-			int ret = outbox_send(worker, message);
-
-			if (outbox_is_refusal(ret))
-				break;
-			if (ret != 0)
-				worker->stats.messages_dropped++;
-			fifo->tail++;
-			work++;
-		}
-	}
-	return work;
-}
-
-/* Forget the messages to a node, or all: it went down, or we lost our epoch. */
-void
-worker_stash_drop(struct tp_worker *worker, uint16_t node, bool all)
-{
-	int class;
-
-	for (class = 0; class < TP_CLASS_COUNT; class++) {
-		struct worker_fifo *fifo = &worker->stash[class];
-		uint32_t from = fifo->tail;
-		uint32_t to = fifo->tail;
-
-		for (; from != fifo->head; from++) {
-			struct worker_message *message = &fifo->items[from & fifo->mask];
-
-			if (all || message->node == node) {
-				worker->stats.messages_dropped++;
-				continue;
-			}
-			if (to != from)
-				fifo->items[to & fifo->mask] = *message;
-			to++;
-		}
-		fifo->head = to;
-	}
 }
 
 /* Messages of this node to itself: cache side to home side and back. */

@@ -77,7 +77,6 @@ worker_tables_create(struct tp_worker *worker)
 	const struct worker_config *config = &worker->config;
 	uint32_t outstanding = config->coherence.request_count + config->coherence.busy_count;
 	int ret = 0;
-	int class;
 
 	worker->outbox.actions = worker->actions;
 	worker->outbox.capacity = RTE_DIM(worker->actions);
@@ -91,8 +90,7 @@ worker_tables_create(struct tp_worker *worker)
 	if (worker->regions == NULL || worker->peers == NULL || worker->waits == NULL ||
 	    worker->held == NULL)
 		return -ENOMEM;
-	for (class = 0; class < TP_CLASS_COUNT; class++)
-		ret |= fifo_init(&worker->stash[class], 4096);
+	ret |= worker_stash_init(worker);
 	/* Each transaction of ours has a few messages to ourselves under way, repeats included. */
 	ret |= fifo_init(&worker->local, 8 * outstanding + config->own_slots);
 	ret |= node_ring_init(&worker->commands, WORKER_COMMANDS, sizeof(struct worker_command));
@@ -178,15 +176,13 @@ void
 worker_destroy(struct tp_worker *worker)
 {
 	int error = rte_errno;
-	int class;
 
 	if (worker == NULL)
 		return;
 	if (worker->endpoint != NULL)
 		tp_endpoint_destroy(worker->endpoint);
 	tp_coherence_destroy(worker->coherence);
-	for (class = 0; class < TP_CLASS_COUNT; class++)
-		free(worker->stash[class].items);
+	worker_stash_fini(worker);
 	free(worker->local.items);
 	node_ring_fini(&worker->commands);
 	node_ring_fini(&worker->events);
@@ -263,7 +259,7 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 	work += worker_stash_retry(worker);
 	/* Before the ports: a client that asked on this very core has yielded it for this. */
 	if (likely(worker->fencing == WORKER_FENCING_NO &&
-		   worker->draining == WORKER_DRAINING_NO && worker_stash_is_empty(worker)))
+		   worker->draining == WORKER_DRAINING_NO && worker_stash_has_room(worker)))
 		work += worker_rings_poll(worker);
 	work += tp_endpoint_rx_poll(worker->endpoint, now);
 	work += worker_commands_run(worker);
@@ -348,7 +344,7 @@ tp_worker_usage_get(const struct tp_worker *worker, struct tp_worker_usage *usag
 		.quarantined = worker->quarantine_count,
 	};
 	for (class = 0; class < TP_CLASS_COUNT; class++)
-		usage->stashed += worker->stash[class].head - worker->stash[class].tail;
+		usage->stashed += worker->stash.count[class];
 }
 
 uint64_t

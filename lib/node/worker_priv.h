@@ -83,6 +83,12 @@ struct worker_client {
 	struct worker_thread *threads;	/* the control side's memory */
 };
 
+/* Of items of the stash: 1 + index, 0 for none. */
+struct worker_list {
+	uint32_t first;
+	uint32_t last;
+};
+
 struct worker_peer {
 	uint32_t epoch;			/* 0: not known */
 	uint8_t worker_count;
@@ -90,6 +96,8 @@ struct worker_peer {
 	bool over;			/* of this epoch: it comes up in the next one */
 	bool fence_wanted;		/* the event found no room */
 	bool resend;			/* a message to it was lost: act as if it came back */
+	bool stashed;			/* on the stash's list of peers */
+	struct worker_list stash[TP_CLASS_COUNT];
 };
 
 /* A page that was revoked and whose guards are not clear yet. */
@@ -109,13 +117,27 @@ struct worker_quarantine {
 	uint64_t value;			/* of the hazard slot when the guard was broken */
 };
 
-/* A message the endpoint refused, or one to this node itself. */
+/* A message to send, one the endpoint refused, or one to this node itself. */
 struct worker_message {
 	struct tp_coherence_msg msg;
-	uint32_t slot;			/* payload, or TP_SLOT_ABSENT */
+	uint32_t slot;			/* payload, or TP_SLOT_ABSENT; stash: index of its copy */
 	uint32_t payload_bytes;
+	uint32_t next;			/* stash: 1 + index of the next for that peer, or free */
 	uint16_t node;
 	uint16_t worker;
+};
+
+struct worker_stash {
+	struct worker_message *items;
+	uint32_t free;			/* 1 + index */
+	uint32_t count[TP_CLASS_COUNT];
+	uint8_t *payloads;		/* copies, slot_bytes each */
+	uint32_t *payload_free;
+	uint32_t payload_free_count;
+	uint16_t *nodes;		/* peers that something waits for */
+	uint32_t node_count;
+	uint32_t node_next;		/* whom to begin with */
+	bool frames_short;		/* at the last try: whoever is asked refuses */
 };
 
 struct worker_fifo {
@@ -297,7 +319,7 @@ struct tp_worker {
 	uint32_t held_count;
 	uint32_t held_next;
 
-	struct worker_fifo stash[TP_CLASS_COUNT];
+	struct worker_stash stash;
 	struct worker_fifo local;
 	struct node_ring commands;	/* control to worker */
 	struct node_ring events;	/* worker to control */
@@ -360,10 +382,20 @@ uint32_t worker_commands_run(struct tp_worker *worker);
 /* outbox.c */
 void worker_outbox_run(struct tp_worker *worker);
 void worker_outbox_action(struct tp_worker *worker, const struct tp_action *action);
-uint32_t worker_stash_retry(struct tp_worker *worker);
-bool worker_stash_is_empty(const struct tp_worker *worker);
-void worker_stash_drop(struct tp_worker *worker, uint16_t node, bool all);
+int worker_message_send(struct tp_worker *worker, const struct worker_message *message,
+	const void *payload);
 uint32_t worker_local_run(struct tp_worker *worker);
+
+/* stash.c: what the endpoint refused */
+int worker_stash_init(struct tp_worker *worker);
+void worker_stash_fini(struct tp_worker *worker);
+bool worker_stash_is_empty(const struct tp_worker *worker);
+bool worker_stash_holds(const struct tp_worker *worker, uint16_t node, enum tp_class class);
+bool worker_stash_has_room(const struct tp_worker *worker);
+bool worker_stash_add(struct tp_worker *worker, enum tp_class class,
+	const struct worker_message *message, const void *payload);
+uint32_t worker_stash_retry(struct tp_worker *worker);
+void worker_stash_drop(struct tp_worker *worker, uint16_t node, bool all);
 
 /* guard.c */
 void worker_word_store(struct tp_worker *worker, const struct tp_action *action,

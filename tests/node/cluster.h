@@ -29,6 +29,7 @@ struct cluster_node {
 	struct tp_control *control;	/* NULL: not running */
 	struct tp_store *store;
 	struct tp_link *link;		/* its workers share it: one thread polls them */
+	uint16_t workers;
 	bool paused;			/* not polled */
 	bool control_paused;		/* workers go on alone */
 };
@@ -68,7 +69,7 @@ cluster_step(struct cluster *cluster)
 			continue;
 		if (!node->control_paused)
 			tp_control_poll(node->control, cluster->now);
-		for (w = 0; w < cluster->workers; w++)
+		for (w = 0; w < node->workers; w++)
 			tp_worker_poll(tp_control_worker(node->control, w), cluster->now);
 	}
 }
@@ -103,7 +104,7 @@ cluster_node_start(struct cluster *cluster, uint16_t id)
 	struct tp_control_config config = {
 		.node_id = id,
 		.node_id_max = 8,
-		.worker_count = cluster->workers,
+		.worker_count = cluster->nodes[id].workers,
 		.link_count = 1,
 		.clock = { .tsc_hz = 1000000000 },
 		.steer = cluster_steer,
@@ -122,7 +123,7 @@ cluster_node_start(struct cluster *cluster, uint16_t id)
 	assert_non_null(node->store);
 	config.store = node->store;
 	node->link = sim_net_link(cluster->net, 9000, 0);
-	for (w = 0; w < cluster->workers; w++)
+	for (w = 0; w < node->workers; w++)
 		config.links[w][0] = (struct tp_endpoint_link){
 			.link = node->link,
 			.ip = 0x0a000000u + id,
@@ -157,25 +158,34 @@ cluster_node_await(struct cluster *cluster, uint16_t id)
 	}
 }
 
+/* workers: of node 1, and of the others. */
 static inline struct cluster *
-cluster_create(uint16_t workers, uint32_t cache_slots)
+cluster_create_mixed(const uint16_t workers[2], uint32_t cache_slots)
 {
 	struct cluster *cluster = calloc(1, sizeof(*cluster));
 	uint16_t id;
 
 	assert_non_null(cluster);
 	cluster->now = 1000 * CLUSTER_MS;
-	cluster->workers = workers;
+	cluster->workers = RTE_MAX(workers[0], workers[1]);
 	cluster->cache_slots = cache_slots;
 	cluster->faults.delay_ns = 5000;
 	strcpy(cluster->directory, "/tmp/tp_node_test_XXXXXX");
 	assert_non_null(mkdtemp(cluster->directory));
 	cluster->net = sim_net_create(1, &cluster->faults);
-	for (id = 1; id <= CLUSTER_NODES; id++)
+	for (id = 1; id <= CLUSTER_NODES; id++) {
+		cluster->nodes[id].workers = workers[id != 1];
 		cluster_node_start(cluster, id);
+	}
 	for (id = 1; id <= CLUSTER_NODES; id++)
 		cluster_node_await(cluster, id);
 	return cluster;
+}
+
+static inline struct cluster *
+cluster_create(uint16_t workers, uint32_t cache_slots)
+{
+	return cluster_create_mixed((const uint16_t[]){ workers, workers }, cache_slots);
 }
 
 static inline void

@@ -13,6 +13,7 @@
 
 #include "cluster.h"
 #include "tp_generation.h"
+#include "tp_shard.h"
 
 #define PAGE 4096u
 
@@ -198,6 +199,58 @@ test_node_killed_its_waiters_hear_within_bound(void **state)
 	assert_int_equal(read_ok(&clients[0], regions[0], PAGE), 10);
 	assert_idle(cluster);
 	cluster_detach(&clients[0]);
+	cluster_destroy(cluster);
+}
+
+/* Offset of the nth page homed on that node, of worker 0 of three and worker 1 of two. */
+static uint64_t
+offset_of(const struct tp_client_region *region, uint16_t node, uint32_t nth)
+{
+	uint64_t page, address = tp_client_region_info(region)->address;
+
+	for (page = (uint64_t)node - 2; page < 64; page += 2) {
+		uint32_t shard = tp_shard_of(address + page * PAGE, 12);
+
+		if (tp_shard_worker(shard, 3) == 0 && tp_shard_worker(shard, 2) == 1 && nth-- == 0)
+			return page * PAGE;
+	}
+	fail_msg("no such page of node %u", node);
+	return 0;
+}
+
+/*
+ * Those two workers have no session before they use it, so what goes to the dead
+ * node's waits until the node is known to be dead. Nobody else waits with it.
+ */
+static void
+test_node_killed_pages_elsewhere_go_on(void **state)
+{
+	struct cluster *cluster = cluster_create_mixed((const uint16_t[]){ 3, 2 }, 64);
+	struct tp_client_region_config config = { .name = "r", .bytes = 64 * PAGE,
+		.distribution = TP_REGION_STRIPED, .nodes = (const uint16_t[]){ 2, 3 },
+		.node_count = 2 };
+	struct cluster_client client;
+	struct tp_client_region *region;
+	struct tp_op op = { 0 };
+	uint64_t value = 0, begun;
+	struct tp_worker_usage usage;
+
+	cluster_attach(cluster, 1, &client);
+	assert_int_equal(tp_client_region_create(client.client, &config, &region), 0);
+	write_ok(&client, region, offset_of(region, 2, 0), 1);
+	cluster_node_kill(cluster, 3);
+	begun = cluster->now;
+	assert_false(tp_submit_read(client.thread, region, offset_of(region, 3, 0), &value, 8, &op));
+	cluster_run(cluster, CLUSTER_MS);
+	tp_worker_usage_get(tp_control_worker(cluster->nodes[1].control, 0), &usage);
+	assert_int_equal(usage.stashed, 1);
+	write_ok(&client, region, offset_of(region, 2, 1), 2);
+	write_ok(&client, region, offset_of(region, 2, 2), 3);
+	assert_true(cluster->now - begun < 5 * CLUSTER_MS);
+	assert_false(tp_op_poll(client.thread, &op));
+	assert_int_equal(tp_op_wait(client.thread, &op).reason, TP_UNREACHABLE);
+	assert_true(cluster->now - begun < 250 * CLUSTER_MS);
+	cluster_detach(&client);
 	cluster_destroy(cluster);
 }
 
@@ -680,6 +733,7 @@ main(void)
 		cmocka_unit_test(test_node_left_in_order_its_changes_stay),
 		cmocka_unit_test(test_node_left_in_order_without_its_homes_in_bounded_time),
 		cmocka_unit_test(test_node_killed_its_waiters_hear_within_bound),
+		cmocka_unit_test(test_node_killed_pages_elsewhere_go_on),
 		cmocka_unit_test(test_node_restarted_its_home_memory_is_lost_not_zero),
 		cmocka_unit_test(test_node_stopped_serves_no_stale_hit_and_comes_back),
 		cmocka_unit_test(test_node_fenced_keeps_its_home_memory),

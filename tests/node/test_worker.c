@@ -687,30 +687,138 @@ test_send_unknown_node_dropped(void **state)
 	assert_true(worker_stash_is_empty(s->worker));
 }
 
-/* Frames are short on this link: what goes to a peer that has not answered waits. */
 static void
-test_send_refused_kept_in_order_and_requests_stop(void **state)
+send(struct setup *s, uint16_t node, enum tp_coherence_msg_type type, uint32_t txn, uint32_t slot)
 {
-	struct setup *s = *state;
+	emit((struct tp_action){ .type = TP_ACTION_SEND, .node = node, .slot = slot,
+		.msg = { .type = (uint8_t)type, .txn = rte_cpu_to_le_32(txn),
+			.region_id = rte_cpu_to_le_32(ID) } });
+}
+
+static uint32_t
+stashed(const struct setup *s)
+{
 	struct tp_worker_usage usage;
 
-	command(s, (struct worker_command){ .type = WORKER_PEER_SET, .node = 2, .epoch = 1,
-		.ip = 0x0a000002, .worker_count = 1 });
-	emit((struct tp_action){ .type = TP_ACTION_SEND, .node = 2, .slot = TP_SLOT_ABSENT,
-		.msg = { .type = TP_MSG_INV_ACK, .txn = rte_cpu_to_le_32(1) } });
-	emit((struct tp_action){ .type = TP_ACTION_SEND, .node = 2, .slot = TP_SLOT_ABSENT,
-		.msg = { .type = TP_MSG_WB, .txn = rte_cpu_to_le_32(2) } });
-	turn(s);
 	tp_worker_usage_get(s->worker, &usage);
-	assert_int_equal(usage.stashed, 2);
-	assert_int_equal(rte_le_to_cpu_32(s->worker->stash[TP_CLASS_RESPONSE].items[0].msg.txn), 1);
+	return usage.stashed;
+}
+
+static const struct worker_message *
+stash_first(const struct setup *s, uint16_t node, enum tp_class class)
+{
+	uint32_t first = s->worker->peers[node].stash[class].first;
+
+	return first == 0 ? NULL : &s->worker->stash.items[first - 1];
+}
+
+static uint64_t
+sends_refused(const struct setup *s)
+{
+	return tp_endpoint_counters(s->worker->endpoint)[TP_ENDPOINT_COUNTER_sends_refused];
+}
+
+static void
+peers_set(struct setup *s)
+{
+	struct worker_command set = { .type = WORKER_PEER_SET, .epoch = 1, .worker_count = 1 };
+
+	for (set.node = 2; set.node <= 3; set.node++) {
+		set.ip = 0x0a000000u + set.node;
+		command(s, set);
+	}
+}
+
+/* Peers that have not answered: what goes to them waits, each in its order, and clients go on. */
+static void
+test_send_refused_waits_by_peer_and_requests_go_on(void **state)
+{
+	struct setup *s = *state;
+	uint64_t refused;
+
+	peers_set(s);
+	send(s, 2, TP_MSG_INV_ACK, 1, TP_SLOT_ABSENT);
+	send(s, 2, TP_MSG_INV_ACK, 2, TP_SLOT_ABSENT);
+	send(s, 2, TP_MSG_GET_S, 3, TP_SLOT_ABSENT);
+	send(s, 3, TP_MSG_INV_ACK, 4, TP_SLOT_ABSENT);
+	turn(s);
+	assert_int_equal(stashed(s), 4);
+	assert_int_equal(rte_le_to_cpu_32(stash_first(s, 2, TP_CLASS_RESPONSE)->msg.txn), 1);
+	assert_int_equal(rte_le_to_cpu_32(stash_first(s, 2, TP_CLASS_REQUEST)->msg.txn), 3);
+	assert_int_equal(rte_le_to_cpu_32(stash_first(s, 3, TP_CLASS_RESPONSE)->msg.txn), 4);
+	/* The first of each peer and class is offered again, and nothing behind it. */
+	refused = sends_refused(s);
+	turn(s);
+	assert_int_equal(sends_refused(s) - refused, 3);
+	submit(s, (struct tp_abi_request){ .op = TP_ABI_READ });
+	turn(s);
+	assert_int_equal(fake.request_count, 1);
+	/* One peer goes: what waits for the other stays. */
+	command(s, (struct worker_command){ .type = WORKER_PEER_REMOVE, .node = 2 });
+	turn(s);
+	assert_int_equal(stashed(s), 1);
+	assert_int_equal(rte_le_to_cpu_32(stash_first(s, 3, TP_CLASS_RESPONSE)->msg.txn), 4);
+	command(s, (struct worker_command){ .type = WORKER_PEER_REMOVE, .node = 3 });
+	turn(s);
+	assert_true(worker_stash_is_empty(s->worker));
+}
+
+/* The page may have given up its slot by then. */
+static void
+test_send_refused_carries_the_contents_of_its_time(void **state)
+{
+	struct setup *s = *state;
+	const struct worker_message *message;
+
+	peers_set(s);
+	memset(s->slots + 3 * PAGE, 0x5a, PAGE);
+	send(s, 2, TP_MSG_WB, 1, 3);
+	turn(s);
+	memset(s->slots + 3 * PAGE, 0, PAGE);
+	message = stash_first(s, 2, TP_CLASS_RESPONSE);
+	assert_int_equal(message->payload_bytes, PAGE);
+	assert_int_equal(s->worker->stash.payloads[message->slot * PAGE], 0x5a);
+	assert_int_equal(s->worker->stash.payloads[message->slot * PAGE + PAGE - 1], 0x5a);
+}
+
+/* More than there is room for: clients wait, the rest is counted, all of it is forgotten. */
+static void
+test_send_refused_stash_full_requests_stop(void **state)
+{
+	struct setup *s = *state;
+	uint32_t i;
+
+	peers_set(s);
+	for (i = 0; i < 5000; i++) {
+		send(s, 2, TP_MSG_INV, i, TP_SLOT_ABSENT);
+		turn(s);
+	}
+	assert_int_equal(stashed(s), 4096);
+	assert_int_equal(s->worker->stats.messages_overflow, 5000 - 4096);
 	submit(s, (struct tp_abi_request){ .op = TP_ABI_READ });
 	turn(s);
 	assert_int_equal(fake.request_count, 0);
+	/* Another class has its own room. */
+	send(s, 2, TP_MSG_INV_ACK, 0, TP_SLOT_ABSENT);
+	turn(s);
+	assert_int_equal(stashed(s), 4097);
 	command(s, (struct worker_command){ .type = WORKER_PEER_REMOVE, .node = 2 });
 	turn(s);
-	tp_worker_usage_get(s->worker, &usage);
-	assert_int_equal(usage.stashed, 0);
+	assert_int_equal(stashed(s), 0);
+	assert_int_equal(fake.request_count, 1);
+}
+
+/* No frames for anybody: whoever is asked refuses, so nobody is asked more. */
+static void
+test_send_no_frames_requests_stop_until_there_are(void **state)
+{
+	struct setup *s = *state;
+
+	s->worker->stash.frames_short = true;
+	submit(s, (struct tp_abi_request){ .op = TP_ABI_READ });
+	assert_false(worker_stash_has_room(s->worker));
+	/* The next turn tries again. */
+	turn(s);
 	assert_int_equal(fake.request_count, 1);
 }
 
@@ -835,7 +943,10 @@ main(void)
 		CASE(test_send_to_self_comes_back_as_message),
 		CASE(test_atomic_runs_on_slot_and_replies_old_value),
 		CASE(test_send_unknown_node_dropped),
-		CASE(test_send_refused_kept_in_order_and_requests_stop),
+		CASE(test_send_refused_waits_by_peer_and_requests_go_on),
+		CASE(test_send_refused_carries_the_contents_of_its_time),
+		CASE(test_send_refused_stash_full_requests_stop),
+		CASE(test_send_no_frames_requests_stop_until_there_are),
 		CASE(test_region_removed_requests_refused_until_gone),
 		CASE(test_regions_many_added_and_removed_stay_found),
 		CASE(test_client_segment_random_bytes_do_no_harm),
