@@ -23,6 +23,7 @@
 #define THREADS 2u
 #define MS UINT64_C(1000000)
 #define GENERATION 77u
+#define ORIGIN 0x0001000002000003ull
 #define ID 5u
 
 /* A link that carries nothing. */
@@ -116,7 +117,8 @@ setup_make(void **state)
 	command(s, (struct worker_command){ .type = WORKER_REGION_ADD, .region = &s->region,
 		.client = -1, .words = s->words });
 	command(s, (struct worker_command){ .type = WORKER_CLIENT_ADD, .client = 3,
-		.thread_count = THREADS, .abi = s->client, .threads = s->threads });
+		.thread_count = THREADS, .abi = s->client, .threads = s->threads,
+		.origin = ORIGIN });
 	atomic_store(&s->client->threads[0].active, 1);
 	atomic_store(&s->client->threads[0].guards.used_max, TP_ABI_GUARDS);
 	*state = s;
@@ -673,6 +675,70 @@ test_atomic_runs_on_slot_and_replies_old_value(void **state)
 	assert_int_equal(rte_le_to_cpu_64(fake.message.operand), 40);
 }
 
+/* What a client says of itself counts for nothing: only how many it has sent. */
+static void
+test_atomic_is_named_by_the_node(void **state)
+{
+	struct setup *s = *state;
+
+	submit(s, (struct tp_abi_request){ .op = TP_ABI_ATOMIC, .atomic_op = TP_ATOMIC_ADD,
+		.width = 8, .guard = 0xff, .sequence = UINT64_MAX - 2 });
+	turn(s);
+	assert_int_equal(fake.request.atomic.origin, ORIGIN);
+	assert_int_equal(fake.request.atomic.sequence, tp_abi_sequence(0, UINT64_MAX - 2));
+	submit(s, (struct tp_abi_request){ .op = TP_ABI_ATOMIC, .atomic_op = TP_ATOMIC_ADD,
+		.width = 8, .guard = 0xff });
+	turn(s);
+	assert_int_equal(fake.request.atomic.sequence, 0);
+}
+
+static void
+test_settle_reaches_engine_and_is_answered(void **state)
+{
+	struct setup *s = *state;
+	struct tp_abi_completion answer;
+
+	submit(s, (struct tp_abi_request){ .op = TP_ABI_SETTLE, .guard = 0xff, .operand = 17,
+		.sequence = 18 });
+	turn(s);
+	assert_int_equal(fake.request.want, TP_WANT_SETTLE);
+	assert_int_equal(fake.request.atomic.origin, 17);
+	assert_int_equal(fake.request.atomic.sequence, 18);
+	emit((struct tp_action){ .type = TP_ACTION_COMPLETE, .region_id = ID, .executed = true,
+		.cookie = fake.request.client.cookie, .value = 5 });
+	turn(s);
+	answer = completion(s);
+	assert_int_equal(answer.reason, TP_OK);
+	assert_int_equal(answer.flags, TP_COMPLETION_EXECUTED);
+	assert_int_equal(answer.value, 5);
+	/* One that is refused has told nothing of the atomic. */
+	submit(s, (struct tp_abi_request){ .op = TP_ABI_SETTLE, .guard = 0xff, .sequence = 18,
+		.generation = GENERATION + 1 });
+	turn(s);
+	answer = completion(s);
+	assert_int_equal(answer.reason, TP_GENERATION);
+	assert_int_equal(answer.effect, TP_EFFECT_UNKNOWN);
+}
+
+/* Kept by one action, sent by the next one of the same turn. */
+static void
+test_atomic_result_is_kept_and_sent_from_there(void **state)
+{
+	struct setup *s = *state;
+	uint64_t kept = 0, value = 40;
+
+	memcpy(s->slots + 3 * PAGE, &value, sizeof(value));
+	emit((struct tp_action){ .type = TP_ACTION_ATOMIC, .node = 1, .slot = 3, .kept = &kept,
+		.msg = { .type = TP_MSG_AMO, .atomic_op = TP_ATOMIC_ADD, .atomic_width = 8,
+			.operand = rte_cpu_to_le_64(2) } });
+	emit((struct tp_action){ .type = TP_ACTION_SEND, .node = 1, .slot = TP_SLOT_ABSENT,
+		.kept = &kept, .msg = { .type = TP_MSG_SETTLE_RESULT } });
+	turn(s);
+	assert_int_equal(kept, 40);
+	assert_int_equal(fake.message.type, TP_MSG_SETTLE_RESULT);
+	assert_int_equal(rte_le_to_cpu_64(fake.message.operand), 40);
+}
+
 static void
 test_send_unknown_node_dropped(void **state)
 {
@@ -942,6 +1008,9 @@ main(void)
 		CASE(test_void_answered_without_a_lease),
 		CASE(test_send_to_self_comes_back_as_message),
 		CASE(test_atomic_runs_on_slot_and_replies_old_value),
+		CASE(test_atomic_is_named_by_the_node),
+		CASE(test_settle_reaches_engine_and_is_answered),
+		CASE(test_atomic_result_is_kept_and_sent_from_there),
 		CASE(test_send_unknown_node_dropped),
 		CASE(test_send_refused_waits_by_peer_and_requests_go_on),
 		CASE(test_send_refused_carries_the_contents_of_its_time),

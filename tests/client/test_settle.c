@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Atomics that ended unknown, and what can be learnt of them later.
+ */
+#include "fixture.h"
+#include "tp_shard.h"
+
+#define ORIGIN 0x0001000002000003ull
+#define LONG_AGO 1000000000000ull	/* ns that a home remembers, more than any test takes */
+
+/* What the node says of each op: the next answer, and how many it gave. */
+static struct {
+	struct tp_abi_completion atomic;
+	struct tp_abi_completion settle;
+	bool hold_atomics;
+	bool hold_settles;
+	uint32_t atomics;
+	uint32_t settles;
+	struct tp_abi_request last_atomic;
+	struct tp_abi_request last_settle;
+} node;
+
+static bool
+hook(struct fake_node *fake, const struct tp_abi_request *request,
+     struct tp_abi_completion *completion)
+{
+	const struct tp_abi_completion *answer;
+
+	if (request->op == TP_ABI_ATOMIC) {
+		node.atomics++;
+		node.last_atomic = *request;
+		if (node.hold_atomics)
+			return false;
+		answer = &node.atomic;
+	} else if (request->op == TP_ABI_SETTLE) {
+		node.settles++;
+		node.last_settle = *request;
+		if (node.hold_settles)
+			return false;
+		answer = &node.settle;
+	} else {
+		return true;
+	}
+	*completion = *answer;
+	completion->cookie = request->cookie;
+	/* The fake does nothing of its own with an answer that says something. */
+	if (completion->reason == TP_OK && completion->flags == 0 && request->op == TP_ABI_SETTLE)
+		completion->flags = TP_COMPLETION_GUARDED;
+	return true;
+}
+
+static int
+setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+	struct tp_client_backend backend;
+
+	memset(&node, 0, sizeof(node));
+	f->fake = fake_node_create();
+	f->fake->client->origin = ORIGIN;
+	f->fake->hook = hook;
+	backend = fake_node_backend(f->fake);
+	assert_int_equal(tp_client_attach_backend(&backend, &f->client), 0);
+	assert_int_equal(tp_thread_register(f->client, &f->thread), 0);
+	assert_int_equal(tp_client_region_open(f->client, "test", &f->region), 0);
+	*state = f;
+	return 0;
+}
+
+/* An atomic that nobody answers. */
+static void
+unknown_make(struct fixture *f, struct tp_op *op)
+{
+	node.hold_atomics = true;
+	tp_submit_atomic(f->thread, f->region, 16, TP_ATOMIC_ADD, 8, 5, 0, op);
+	assert_void(tp_op_wait(f->thread, op), TP_TIMEOUT, TP_EFFECT_UNKNOWN, 0);
+	node.hold_atomics = false;
+}
+
+static void
+settle_says_done(uint64_t old)
+{
+	node.settle = (struct tp_abi_completion){ .flags = TP_COMPLETION_EXECUTED, .value = old };
+}
+
+static void
+settle_says_not_done(uint64_t span_ns)
+{
+	node.settle = (struct tp_abi_completion){ .value = span_ns };
+}
+
+static void
+settle_says_unknown(enum tp_reason reason)
+{
+	node.settle = (struct tp_abi_completion){ .reason = (uint8_t)reason,
+		.effect = TP_EFFECT_UNKNOWN };
+}
+
+static void
+test_settle_done_says_old_value(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_op op;
+
+	unknown_make(f, &op);
+	settle_says_done(77);
+	assert_ok(tp_op_settle(f->thread, NULL, &op), 8);
+	assert_int_equal(op.value, 77);
+	assert_int_equal(node.last_settle.operand, ORIGIN);
+	assert_int_equal(node.last_settle.sequence, node.last_atomic.sequence);
+	assert_int_equal(node.last_settle.generation, node.last_atomic.generation);
+	assert_int_equal(node.last_settle.page_index, 0);
+	/* It is known now: nobody is asked. */
+	assert_ok(tp_op_settle(f->thread, NULL, &op), 8);
+	assert_int_equal(node.settles, 1);
+}
+
+static void
+test_settle_not_done_keeps_reason(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_op op;
+
+	unknown_make(f, &op);
+	settle_says_not_done(LONG_AGO);
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_TIMEOUT, TP_EFFECT_NOT_DONE, 0);
+}
+
+/* A home that would not know any more cannot say that it was not done. */
+static void
+test_settle_older_than_what_is_kept_stays_unknown(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_op op;
+
+	unknown_make(f, &op);
+	settle_says_not_done(TP_CLIENT_TIMEOUT_NS / 2);
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_EXHAUSTED, TP_EFFECT_UNKNOWN, 0);
+	/* Asked again, of one that does. */
+	settle_says_done(3);
+	assert_ok(tp_op_settle(f->thread, NULL, &op), 8);
+}
+
+static void
+test_settle_unknown_still_then_known(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_op op;
+
+	unknown_make(f, &op);
+	settle_says_unknown(TP_NODE_CRASHED);
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_NODE_CRASHED, TP_EFFECT_UNKNOWN, 0);
+	node.hold_settles = true;
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_TIMEOUT, TP_EFFECT_UNKNOWN, 0);
+	node.hold_settles = false;
+	settle_says_not_done(LONG_AGO);
+	/* The reason is that of the atomic, not of the question that failed. */
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_TIMEOUT, TP_EFFECT_NOT_DONE, 0);
+	assert_int_equal(node.settles, 3);
+}
+
+/* Each atomic has a name of its own, in its thread. */
+static void
+test_settle_ids_differ(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_thread *second;
+	struct tp_op op;
+	uint64_t first;
+
+	unknown_make(f, &op);
+	first = op.sequence;
+	unknown_make(f, &op);
+	assert_true(op.sequence != first);
+	assert_int_equal(tp_thread_register(f->client, &second), 0);
+	node.hold_atomics = true;
+	tp_submit_atomic(second, f->region, 16, TP_ATOMIC_ADD, 8, 5, 0, &op);
+	assert_void(tp_op_wait(second, &op), TP_TIMEOUT, TP_EFFECT_UNKNOWN, 0);
+	assert_int_equal(op.sequence >> TP_ABI_SEQUENCE_BITS, 1);
+	assert_true(op.sequence != first);
+}
+
+/*
+ * What was done here under a broken guard is known to no home, so it has no id
+ * any more (test_hit.c breaks guards). Nobody is asked.
+ */
+static void
+test_settle_without_id_stays_unknown(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_op op;
+
+	unknown_make(f, &op);
+	op.sequence = 0;
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_TIMEOUT, TP_EFFECT_UNKNOWN, 0);
+	assert_int_equal(node.settles, 0);
+}
+
+static void
+test_settle_other_ops_stay_as_they_are(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_op op;
+	uint64_t value;
+
+	tp_submit_read(f->thread, f->region, 8, &value, 8, &op);
+	assert_ok(tp_op_wait(f->thread, &op), 8);
+	assert_ok(tp_op_settle(f->thread, NULL, &op), 8);
+	tp_submit_atomic(f->thread, f->region, 3, TP_ATOMIC_ADD, 8, 1, 0, &op);
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_INVALID, TP_EFFECT_NOT_DONE, 0);
+	assert_int_equal(node.settles, 0);
+}
+
+static void
+test_settle_region_was_reset_stays_unknown(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_client_region *again;
+	struct tp_op op;
+
+	unknown_make(f, &op);
+	f->fake->region.generation++;
+	assert_int_equal(tp_client_region_open(f->client, "test", &again), 0);
+	assert_void(tp_op_settle(f->thread, again, &op), TP_GENERATION, TP_EFFECT_UNKNOWN, 0);
+	assert_int_equal(node.settles, 0);
+	tp_client_region_close(again);
+}
+
+/* The program attaches anew, and asks after what it did before. */
+static void
+test_settle_after_attaching_anew(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_client_backend backend = fake_node_backend(f->fake);
+	struct tp_op op;
+
+	unknown_make(f, &op);
+	tp_client_detach(f->client);
+	f->fake->client->origin = ORIGIN + 1;
+	memset(f->fake->client->threads, 0, FAKE_THREADS * sizeof(f->fake->client->threads[0]));
+	memset(f->fake->request_tail, 0, sizeof(f->fake->request_tail));
+	memset(f->fake->completion_head, 0, sizeof(f->fake->completion_head));
+	assert_int_equal(tp_client_attach_backend(&backend, &f->client), 0);
+	assert_int_equal(tp_thread_register(f->client, &f->thread), 0);
+	assert_int_equal(tp_client_region_open(f->client, "test", &f->region), 0);
+	settle_says_done(9);
+	assert_ok(tp_op_settle(f->thread, f->region, &op), 8);
+	assert_int_equal(node.last_settle.operand, ORIGIN);
+}
+
+/* The session to the home was lost: the atomic asks after itself. */
+static void
+test_atomic_answer_lost_done_is_found_out(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t old = 0;
+
+	node.atomic = (struct tp_abi_completion){ .reason = TP_UNREACHABLE,
+		.effect = TP_EFFECT_UNKNOWN };
+	settle_says_done(41);
+	assert_ok(tp_atomic_add64(f->thread, f->region, 8, 1, &old), 8);
+	assert_int_equal(old, 41);
+	assert_int_equal(node.atomics, 1);
+	assert_int_equal(node.settles, 1);
+	assert_int_equal(tp_thread_stats_get(f->thread)->settled, 1);
+}
+
+static bool
+hook_lost_once(struct fake_node *fake, const struct tp_abi_request *request,
+	       struct tp_abi_completion *completion)
+{
+	if (request->op == TP_ABI_ATOMIC && node.atomics == 1)
+		node.atomic = (struct tp_abi_completion){ .flags = TP_COMPLETION_EXECUTED,
+			.value = 12 };
+	return hook(fake, request, completion);
+}
+
+static void
+test_atomic_answer_lost_not_done_is_sent_again(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_abi_request first;
+	uint64_t old = 0;
+
+	node.atomic = (struct tp_abi_completion){ .reason = TP_UNREACHABLE,
+		.effect = TP_EFFECT_UNKNOWN };
+	f->fake->hook = hook_lost_once;
+	settle_says_not_done(LONG_AGO);
+	assert_ok(tp_atomic_add64(f->thread, f->region, 8, 1, &old), 8);
+	first = node.last_settle;
+	assert_int_equal(old, 12);
+	assert_int_equal(node.atomics, 2);
+	assert_int_equal(node.settles, 1);
+	/* The first can never be run: the second is another one. */
+	assert_true(node.last_atomic.sequence != first.sequence);
+}
+
+static void
+test_atomic_answer_lost_home_dead_is_unknown(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_op op;
+
+	node.atomic = (struct tp_abi_completion){ .reason = TP_UNREACHABLE,
+		.effect = TP_EFFECT_UNKNOWN };
+	settle_says_unknown(TP_UNREACHABLE);
+	tp_submit_atomic(f->thread, f->region, 16, TP_ATOMIC_ADD, 8, 5, 0, &op);
+	assert_void(tp_op_wait(f->thread, &op), TP_UNREACHABLE, TP_EFFECT_UNKNOWN, 0);
+	/* It can be asked after all the same. */
+	settle_says_done(1);
+	assert_ok(tp_op_settle(f->thread, NULL, &op), 8);
+}
+
+/* No time is left for the answer to its own question: unknown, and at the deadline. */
+static void
+test_atomic_asks_no_longer_than_its_deadline(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t begun = f->fake->tsc, late;
+
+	node.atomic = (struct tp_abi_completion){ .reason = TP_TIMEOUT,
+		.effect = TP_EFFECT_UNKNOWN };
+	node.hold_settles = true;
+	assert_void(tp_atomic_add64(f->thread, f->region, 8, 1, NULL), TP_TIMEOUT,
+		    TP_EFFECT_UNKNOWN, 0);
+	late = f->fake->tsc - begun - TP_CLIENT_TIMEOUT_NS;
+	assert_true(late < 2 * f->fake->tsc_step);
+	assert_int_equal(node.settles, 1);
+	assert_true(node.last_settle.deadline_tsc <= begun + TP_CLIENT_TIMEOUT_NS);
+}
+
+#define settle_test(name) cmocka_unit_test_setup_teardown(name, setup, fixture_teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		settle_test(test_settle_done_says_old_value),
+		settle_test(test_settle_not_done_keeps_reason),
+		settle_test(test_settle_older_than_what_is_kept_stays_unknown),
+		settle_test(test_settle_unknown_still_then_known),
+		settle_test(test_settle_ids_differ),
+		settle_test(test_settle_without_id_stays_unknown),
+		settle_test(test_settle_other_ops_stay_as_they_are),
+		settle_test(test_settle_region_was_reset_stays_unknown),
+		settle_test(test_settle_after_attaching_anew),
+		settle_test(test_atomic_answer_lost_done_is_found_out),
+		settle_test(test_atomic_answer_lost_not_done_is_sent_again),
+		settle_test(test_atomic_answer_lost_home_dead_is_unknown),
+		settle_test(test_atomic_asks_no_longer_than_its_deadline),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

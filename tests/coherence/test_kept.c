@@ -1,0 +1,313 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Results of atomics that a home keeps: an id is run once at most, what is asked
+ * after is known or known to be forgotten, and what was fenced is not run.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "coherence_priv.h"
+#include "net.h"
+
+#define MS UINT64_C(1000000)
+
+static struct tp_action actions[TP_ACTIONS_PER_EVENT];
+static struct tp_outbox outbox = { .actions = actions, .capacity = TP_ACTIONS_PER_EVENT };
+
+static int
+setup(void **state)
+{
+	struct net_config config = { .nodes = 3, .pages = 2, .home_count = 1 };
+	struct net *net = net_create(&config);
+
+	net->now = 1000 * MS;
+	net_poll_all(net);
+	*state = net;
+	return 0;
+}
+
+static int
+teardown(void **state)
+{
+	net_destroy(*state);
+	return 0;
+}
+
+static struct tp_coherence_msg
+message(const struct net *net, uint8_t type, uint16_t from, uint64_t sequence)
+{
+	return (struct tp_coherence_msg){
+		.type = type,
+		.atomic_op = TP_ATOMIC_ADD,
+		.atomic_width = 8,
+		.requester = rte_cpu_to_le_16(from),
+		.txn = rte_cpu_to_le_32(77),
+		.region_id = rte_cpu_to_le_32(NET_REGION_ID),
+		.generation = rte_cpu_to_le_64(net->region.generation),
+		.sequence = rte_cpu_to_le_64(sequence),
+		.operand = rte_cpu_to_le_64(1),
+		.compare = type == TP_MSG_SETTLE ? rte_cpu_to_le_64(from) : 0,
+		.identity = rte_cpu_to_le_64(UINT64_C(9) << 16 |
+			(type == TP_MSG_AMO ? 100 : 0)),
+	};
+}
+
+/* Give the home a message; its answer. Carries out what is to be stored. */
+static struct tp_coherence_msg
+told(struct net *net, uint16_t from, const struct tp_coherence_msg *msg, uint64_t old)
+{
+	struct tp_coherence_msg answer = { 0 };
+
+	outbox.count = 0;
+	tp_coherence_message(net->node[0].engine, from, 0, msg, 0, 5, net->now, &outbox);
+	for (uint32_t i = 0; i < outbox.count; i++) {
+		if (actions[i].type == TP_ACTION_ATOMIC) {
+			*actions[i].kept = old;
+			answer = actions[i].msg;
+			answer.operand = rte_cpu_to_le_64(old);
+		} else if (actions[i].type == TP_ACTION_SEND) {
+			answer = actions[i].msg;
+			if (actions[i].kept != NULL)
+				answer.operand = rte_cpu_to_le_64(*actions[i].kept);
+		}
+	}
+	outbox.count = 0;
+	return answer;
+}
+
+static struct tp_coherence_msg
+amo(struct net *net, uint64_t sequence, uint64_t old)
+{
+	struct tp_coherence_msg msg = message(net, TP_MSG_AMO, 1, sequence);
+
+	return told(net, 1, &msg, old);
+}
+
+static struct tp_coherence_msg
+settle(struct net *net, uint64_t sequence, uint8_t flags)
+{
+	struct tp_coherence_msg msg = message(net, TP_MSG_SETTLE, 1, sequence);
+
+	msg.flags = flags;
+	return told(net, 1, &msg, 0);
+}
+
+static void
+test_kept_same_id_is_answered_not_run(void **state)
+{
+	struct net *net = *state;
+	const struct tp_coherence_stats *stats = tp_coherence_stats_get(net->node[0].engine);
+	struct tp_coherence_msg answer = amo(net, 1, 40);
+
+	assert_int_equal(answer.type, TP_MSG_AMO_RESULT);
+	assert_int_equal(stats->atomics_home, 1);
+	answer = amo(net, 1, 41);
+	assert_int_equal(answer.type, TP_MSG_AMO_RESULT);
+	assert_int_equal(answer.operand, 40);
+	assert_int_equal(stats->atomics_home, 1);
+	assert_int_equal(stats->atomics_repeated, 1);
+	/* Another one is another one: of the thread, of the client, of the node. */
+	answer = amo(net, 2, 41);
+	assert_int_equal(answer.operand, 41);
+	assert_int_equal(stats->atomics_home, 2);
+}
+
+static void
+test_kept_settle_says_old_value(void **state)
+{
+	struct net *net = *state;
+	struct tp_coherence_msg answer;
+
+	amo(net, 1, 40);
+	answer = settle(net, 1, TP_MSG_F_SENT);
+	assert_int_equal(answer.type, TP_MSG_SETTLE_RESULT);
+	assert_int_equal(answer.effect, TP_EFFECT_DONE);
+	assert_int_equal(answer.operand, 40);
+	assert_int_equal(net->node[0].engine->fence_count, 0);
+}
+
+static void
+test_kept_settle_not_run_fences_what_is_on_its_way(void **state)
+{
+	struct net *net = *state;
+	const struct tp_coherence_stats *stats = tp_coherence_stats_get(net->node[0].engine);
+	struct tp_coherence_msg answer = settle(net, 1, TP_MSG_F_SENT);
+
+	assert_int_equal(answer.effect, TP_EFFECT_NOT_DONE);
+	settle(net, 1, TP_MSG_F_SENT);
+	assert_int_equal(net->node[0].engine->fence_count, 1);
+	answer = amo(net, 1, 40);
+	assert_int_equal(answer.type, TP_MSG_NACK);
+	assert_int_equal(answer.reason, TP_TIMEOUT);
+	assert_int_equal(stats->atomics_home, 0);
+	assert_int_equal(stats->atomics_refused, 1);
+	assert_int_equal(net->node[0].engine->fence_count, 0);
+	/* Others are run. */
+	answer = amo(net, 2, 40);
+	assert_int_equal(answer.type, TP_MSG_AMO_RESULT);
+}
+
+/* Nothing of a session arrives after it: its fences go with it. */
+static void
+test_kept_fence_ends_with_session(void **state)
+{
+	struct net *net = *state;
+
+	settle(net, 1, TP_MSG_F_SENT);
+	settle(net, 2, 0);
+	assert_int_equal(net->node[0].engine->fence_count, 1);
+	net_session_down(net, 0, 1);
+	net_session_up(net, 0, 1);
+	amo(net, 3, 40);
+	assert_int_equal(net->node[0].engine->fence_count, 0);
+}
+
+static void
+test_kept_fences_full_stays_unknown(void **state)
+{
+	struct net *net = *state;
+	struct tp_coherence_msg answer;
+	uint64_t i;
+
+	for (i = 1; i <= 1024; i++)
+		assert_int_equal(settle(net, i, TP_MSG_F_SENT).effect, TP_EFFECT_NOT_DONE);
+	answer = settle(net, i, TP_MSG_F_SENT);
+	assert_int_equal(answer.type, TP_MSG_NACK);
+	assert_int_equal(answer.reason, TP_EXHAUSTED);
+	/* Much later none of them can be on its way any more. */
+	net->now += 11000 * MS;
+	answer = settle(net, i, TP_MSG_F_SENT);
+	assert_int_equal(answer.type, TP_MSG_SETTLE_RESULT);
+	assert_int_equal(net->node[0].engine->fence_count, 1024);
+}
+
+/* Another node asks: only once the session of the atomic's own is over. */
+static void
+test_kept_settle_by_other_node_waits_for_end_of_session(void **state)
+{
+	struct net *net = *state;
+	struct tp_coherence_msg msg = message(net, TP_MSG_SETTLE, 2, 1);
+	struct tp_coherence_msg answer;
+
+	msg.compare = rte_cpu_to_le_64(1);
+	answer = told(net, 2, &msg, 0);
+	assert_int_equal(answer.type, TP_MSG_NACK);
+	assert_int_equal(answer.reason, TP_UNREACHABLE);
+	net_session_down(net, 0, 1);
+	answer = told(net, 2, &msg, 0);
+	assert_int_equal(answer.effect, TP_EFFECT_NOT_DONE);
+	/* What was run is told to anybody. */
+	net_session_up(net, 0, 1);
+	amo(net, 1, 8);
+	answer = told(net, 2, &msg, 0);
+	assert_int_equal(answer.effect, TP_EFFECT_DONE);
+	assert_int_equal(answer.operand, 8);
+}
+
+/* The home remembers as far back as it exists, or as it let go of a result. */
+static void
+test_kept_span_ends_at_birth_and_at_what_was_replaced(void **state)
+{
+	struct net *net = *state;
+	struct tp_coherence *engine = net->node[0].engine;
+	struct coherence_id id = { .origin = UINT64_C(1) << 48 | 9, .sequence = 1 };
+	uint64_t i, span;
+
+	net->now += 500 * MS;
+	net_poll_all(net);
+	span = settle(net, 1, 0).operand;
+	assert_int_equal(span, 500 * MS);
+
+	/* Thousands a millisecond apart, for room of 1024: every set has replaced some. */
+	for (i = 2; i < 8192; i++) {
+		net->now += MS;
+		net_poll_all(net);
+		amo(net, i, i);
+	}
+	span = settle(net, 1, 0).operand;
+	assert_true(span < 8192 * MS);
+	assert_true(span > 0);
+	/* Those that are kept are younger than what was replaced, and known. */
+	assert_non_null(coherence_kept_find(engine, &(struct coherence_id){ id.origin, 8191 }));
+	for (i = 2; i < 8192; i++) {
+		uint64_t age = (8191 - i) * MS;
+
+		id.sequence = i;
+		if (coherence_kept_find(engine, &id) == NULL)
+			assert_true(age >= coherence_kept_span(engine, &id));
+	}
+}
+
+/* A turn stood still: what it ran may have been run at the end of that. */
+static void
+test_kept_span_after_a_gap_ends_there(void **state)
+{
+	struct net *net = *state;
+	struct coherence_id id = { .origin = UINT64_C(1) << 48 | 9 };
+	uint64_t i;
+
+	for (i = 1; i < 8192; i++)
+		amo(net, i, i);
+	net->now += 300 * MS;
+	net_poll_all(net);
+	net->now += MS / 2;
+	net_poll_all(net);
+	for (i = 1; i < 8192; i++) {
+		id.sequence = i;
+		if (coherence_kept_find(net->node[0].engine, &id) == NULL)
+			assert_true(coherence_kept_span(net->node[0].engine, &id) <= MS / 2);
+	}
+}
+
+/* It waited here for longer than it had left: it is not run. */
+static void
+test_kept_spent_is_refused(void **state)
+{
+	struct net *net = *state;
+	const struct tp_coherence_stats *stats = tp_coherence_stats_get(net->node[0].engine);
+	struct tp_coherence_msg msg = message(net, TP_MSG_AMO, 1, 1);
+	struct tp_coherence_msg get = message(net, TP_MSG_GET_M, 2, 0);
+	struct tp_coherence_msg wb = message(net, TP_MSG_WB, 2, 0);
+	struct tp_coherence_msg none = { 0 };
+
+	get.identity = wb.identity = 0;
+	get.atomic_op = get.atomic_width = wb.atomic_op = wb.atomic_width = 0;
+	get.operand = wb.operand = 0;
+	told(net, 2, &get, 0);
+	none = told(net, 1, &msg, 0);
+	assert_int_equal(none.type, TP_MSG_RECALL);
+	net->now += 100 * MS;
+	wb.sequence = none.sequence;
+	wb.flags = TP_MSG_F_ZERO;
+	none = told(net, 2, &wb, 0);
+	assert_int_equal(none.type, TP_MSG_NACK);
+	assert_int_equal(none.reason, TP_TIMEOUT);
+	assert_int_equal(stats->atomics_home, 0);
+	assert_int_equal(settle(net, 1, 0).effect, TP_EFFECT_NOT_DONE);
+}
+
+#define kept_test(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		kept_test(test_kept_same_id_is_answered_not_run),
+		kept_test(test_kept_settle_says_old_value),
+		kept_test(test_kept_settle_not_run_fences_what_is_on_its_way),
+		kept_test(test_kept_fence_ends_with_session),
+		kept_test(test_kept_fences_full_stays_unknown),
+		kept_test(test_kept_settle_by_other_node_waits_for_end_of_session),
+		kept_test(test_kept_span_ends_at_birth_and_at_what_was_replaced),
+		kept_test(test_kept_span_after_a_gap_ends_there),
+		kept_test(test_kept_spent_is_refused),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
