@@ -229,7 +229,11 @@ client_access_granted(struct tp_thread *thread, struct tp_op *op,
 enum tp_access
 tp_lookup(const struct tp_client_region *region, uint64_t offset)
 {
+	const struct tp_client_region *heir;
 	uint64_t word;
+
+	while ((heir = atomic_load_explicit(&region->heir, memory_order_acquire)) != NULL)
+		region = heir;
 
 	if (offset >= region->bytes)
 		return TP_ACCESS_NONE;
@@ -247,6 +251,9 @@ tp_unpin(struct tp_thread *thread, struct tp_pin *pin)
 
 	if (region == NULL)
 		return tp_result_void(TP_INVALID);
+	/* It belongs to where it was taken. */
+	while (unlikely(thread->client != region->client) && client_thread_heir(thread) != NULL)
+		thread = client_thread_heir(thread);
 	/* What was written through the pin is visible before the checks. */
 	client_fence_full();
 	word = atomic_load_explicit(&region->words[pin->page_index], memory_order_relaxed);

@@ -136,6 +136,7 @@ tp_client_detach(struct tp_client *client)
 
 	if (client == NULL)
 		return;
+	client_keeper_stop(client);
 	for (i = 0; i < client->thread_count; i++)
 		if (client->threads[i].state == CLIENT_THREAD_USED)
 			tp_thread_unregister(&client->threads[i]);
@@ -143,6 +144,7 @@ tp_client_detach(struct tp_client *client)
 		region->references = 1;
 		tp_client_region_close(region);
 	}
+	tp_client_detach(atomic_load_explicit(&client->heir, memory_order_acquire));
 	/* The end of the connection is what tells the node. */
 	if (client->socket >= 0)
 		close(client->socket);
@@ -154,6 +156,7 @@ tp_client_detach(struct tp_client *client)
 	pthread_mutex_destroy(&client->control_lock);
 	pthread_mutex_destroy(&client->lock);
 	backend = client->backend;
+	free(client->socket_path);
 	free(client);
 	if (backend.detach != NULL)
 		backend.detach(backend.ctx);
@@ -162,6 +165,7 @@ tp_client_detach(struct tp_client *client)
 bool
 tp_client_is_alive(struct tp_client *client)
 {
+	client = client_live(client);
 	if (atomic_load_explicit(&client->dead, memory_order_relaxed))
 		return false;
 	if (client->socket < 0) {
@@ -179,6 +183,10 @@ tp_client_is_alive(struct tp_client *client)
 const struct tp_abi_node *
 tp_client_node(const struct tp_client *client)
 {
+	const struct tp_client *heir;
+
+	while ((heir = atomic_load_explicit(&client->heir, memory_order_acquire)) != NULL)
+		client = heir;
 	return client->backend.node;
 }
 

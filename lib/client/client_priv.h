@@ -109,6 +109,7 @@ enum client_thread_state {
 /* Owner: the thread that registered it; state: under the client's lock. */
 struct tp_thread {
 	alignas(RTE_CACHE_LINE_SIZE) struct tp_client *client;
+	_Atomic(struct tp_thread *) heir;	/* used instead, see reattach.c */
 	struct tp_abi_thread *shared;
 	uint64_t timeout_tsc;
 	uint64_t alive_check_tsc;	/* when to look at the node's socket next */
@@ -127,7 +128,7 @@ struct tp_thread {
 	struct client_pending pending[CLIENT_PENDING];
 };
 
-/* All but references and the links is constant once opened. */
+/* All but references, the heir and the links is constant once opened. */
 struct tp_client_region {
 	alignas(RTE_CACHE_LINE_SIZE) _Atomic uint64_t *words;
 	uint8_t *slots;
@@ -143,6 +144,7 @@ struct tp_client_region {
 	struct tp_client *client;
 	struct tp_segment *segment;
 	uint32_t references;
+	_Atomic(struct tp_client_region *) heir;	/* used instead, see reattach.c */
 	struct tp_control_region info;
 	LIST_ENTRY(tp_client_region) next;
 };
@@ -169,6 +171,9 @@ struct tp_client {
 	uint64_t switch_tsc;		/* a yield that took longer let somebody run */
 	uint64_t control_timeout_ns;
 	_Atomic bool dead;		/* the node is gone; never false again */
+	_Atomic(struct tp_client *) heir;	/* used instead, see reattach.c */
+	struct client_keeper *keeper;	/* NULL: nobody waits for the node's end */
+	char *socket_path;		/* NULL: attached to a backend */
 	int socket;			/* -1: attached to a backend */
 	bool bells_owned;
 	int bells[TP_ABI_WORKERS_MAX];	/* -1: none */
@@ -180,6 +185,52 @@ struct tp_client {
 	uint32_t thread_count;
 	struct tp_thread threads[];
 };
+
+static inline struct tp_thread *
+client_thread_heir(struct tp_thread *thread)
+{
+	/* pairs with the release in reattach_publish() */
+	return atomic_load_explicit(&thread->heir, memory_order_acquire);
+}
+
+/* What a handle of a client stands for after a re-attach: itself if there was none. */
+static inline struct tp_client *
+client_live(struct tp_client *client)
+{
+	struct tp_client *heir;
+
+	while ((heir = atomic_load_explicit(&client->heir, memory_order_acquire)) != NULL)
+		client = heir;
+	return client;
+}
+
+static inline struct tp_client_region *
+client_region_live(struct tp_client_region *region)
+{
+	struct tp_client_region *heir;
+
+	while ((heir = atomic_load_explicit(&region->heir, memory_order_acquire)) != NULL)
+		region = heir;
+	return region;
+}
+
+/* reattach.c */
+enum tp_reason client_follow_heirs(struct tp_thread **thread, struct tp_client_region **region);
+struct tp_thread *client_thread_of(struct tp_thread *thread, const struct tp_op *op);
+int client_keeper_start(struct tp_client *client);
+void client_keeper_stop(struct tp_client *client);
+
+/*
+ * A thread and a region as they are to be used together: of one client, that of
+ * the present node. TP_OK, or why there are none.
+ */
+static inline enum tp_reason
+client_follow(struct tp_thread **thread, struct tp_client_region **region)
+{
+	if (likely((*thread)->client == (*region)->client && client_thread_heir(*thread) == NULL))
+		return TP_OK;
+	return client_follow_heirs(thread, region);
+}
 
 /* client.c: attach to a backend with a copy of its record; NULL lock fields are made here. */
 int client_create(const struct tp_client_backend *backend, struct tp_client **client);

@@ -61,7 +61,7 @@ tp_client_node_get(struct tp_client *client, uint32_t index, struct tp_control_n
 {
 	struct tp_control_request request = { .op = TP_CONTROL_NODE_LIST, .value = index };
 	struct tp_control_response response;
-	int ret = client_control(client, &request, &response, NULL, 0);
+	int ret = client_control(client_live(client), &request, &response, NULL, 0);
 
 	if (ret == 0)
 		*node = response.node;
@@ -73,7 +73,7 @@ tp_client_stats_get(struct tp_client *client, uint64_t stats[TP_CONTROL_STATS_MA
 {
 	struct tp_control_request request = { .op = TP_CONTROL_STATS };
 	struct tp_control_response response;
-	int ret = client_control(client, &request, &response, NULL, 0);
+	int ret = client_control(client_live(client), &request, &response, NULL, 0);
 
 	if (ret == 0)
 		memcpy(stats, response.stats, sizeof(response.stats));
@@ -93,7 +93,7 @@ tp_client_alloc(struct tp_client *client, uint16_t node, uint64_t bytes, struct 
 
 	if (bytes == 0)
 		return -EINVAL;
-	ret = client_control(client, &request, &response, NULL, 0);
+	ret = client_control(client_live(client), &request, &response, NULL, 0);
 	if (ret == 0)
 		*ptr = (struct tp_ptr){
 			.address = response.address,
@@ -112,7 +112,7 @@ tp_client_free(struct tp_client *client, struct tp_ptr ptr)
 	};
 	struct tp_control_response response;
 
-	return client_control(client, &request, &response, NULL, 0);
+	return client_control(client_live(client), &request, &response, NULL, 0);
 }
 
 int
@@ -123,7 +123,7 @@ tp_client_generation_get(struct tp_client *client, uint64_t address, uint64_t *g
 		.address = address,
 	};
 	struct tp_control_response response;
-	int ret = client_control(client, &request, &response, NULL, 0);
+	int ret = client_control(client_live(client), &request, &response, NULL, 0);
 
 	if (ret == 0)
 		*generation = response.generation;

@@ -296,13 +296,21 @@ client_op_begin(struct tp_thread *thread, struct tp_op *op)
 bool
 tp_submit_settle(struct tp_thread *thread, struct tp_client_region *region, struct tp_op *op)
 {
+	enum tp_reason reason;
+
 	if (op->state != CLIENT_OP_DONE)
 		return false;
 	if (op->result.reason == TP_OK || op->result.effect != TP_EFFECT_UNKNOWN ||
 	    op->kind != CLIENT_ATOMIC || op->sequence == 0)
 		return true;
-	if (region != NULL)
-		op->region = region;
+	if (region == NULL)
+		region = op->region;
+	reason = client_follow(&thread, &region);
+	if (reason != TP_OK) {
+		op->result.reason = (uint8_t)reason;
+		return true;
+	}
+	op->region = region;
 	if (op->region->info.generation != op->generation) {
 		op->result.reason = TP_GENERATION;
 		return true;
@@ -515,6 +523,8 @@ tp_op_poll(struct tp_thread *thread, struct tp_op *op)
 {
 	if (op->state == CLIENT_OP_DONE)
 		return true;
+	if (unlikely(client_thread_heir(thread) != NULL))
+		thread = client_thread_of(thread, op);
 	client_thread_poll(thread);
 	if (op->state == CLIENT_OP_QUEUED &&
 	    (op->retry_tsc == 0 ||

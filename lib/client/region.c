@@ -90,6 +90,7 @@ region_open(struct tp_client *client, struct tp_control_request *request,
 	struct tp_client_region *region;
 	int words_fd, ret;
 
+	client = client_live(client);
 	ret = client_control(client, request, &response, &words_fd, 1);
 	if (ret < 0)
 		return ret;
@@ -152,7 +153,7 @@ tp_client_region_create(struct tp_client *client, const struct tp_client_region_
 	if (config->node_count != 0)
 		memcpy(request.region.nodes, config->nodes,
 		       config->node_count * sizeof(config->nodes[0]));
-	ret = client_control(client, &request, &response, NULL, 0);
+	ret = client_control(client_live(client), &request, &response, NULL, 0);
 	if (ret == 0)
 		ret = tp_client_region_open(client, config->name, region);
 	if (ret == 0)
@@ -234,6 +235,7 @@ tp_client_region_close(struct tp_client_region *region)
 	pthread_mutex_unlock(&client->lock);
 	if (!last)
 		return;
+	tp_client_region_close(atomic_load_explicit(&region->heir, memory_order_acquire));
 	tp_segment_destroy(region->segment);
 	free(region);
 }
@@ -245,7 +247,7 @@ region_by_name(struct tp_client *client, const char *name, enum tp_control_op op
 	struct tp_control_response response;
 	int ret = region_name_copy(request.region.name, name);
 
-	return ret < 0 ? ret : client_control(client, &request, &response, NULL, 0);
+	return ret < 0 ? ret : client_control(client_live(client), &request, &response, NULL, 0);
 }
 
 int
@@ -265,7 +267,7 @@ tp_client_region_get(struct tp_client *client, uint32_t index, struct tp_control
 {
 	struct tp_control_request request = { .op = TP_CONTROL_REGION_LIST, .value = index };
 	struct tp_control_response response;
-	int ret = client_control(client, &request, &response, NULL, 0);
+	int ret = client_control(client_live(client), &request, &response, NULL, 0);
 
 	if (ret < 0)
 		return ret;
@@ -278,5 +280,9 @@ tp_client_region_get(struct tp_client *client, uint32_t index, struct tp_control
 const struct tp_control_region *
 tp_client_region_info(const struct tp_client_region *region)
 {
+	const struct tp_client_region *heir;
+
+	while ((heir = atomic_load_explicit(&region->heir, memory_order_acquire)) != NULL)
+		region = heir;
 	return &region->info;
 }

@@ -316,6 +316,14 @@ client_socket_attach(int sock, const struct tp_client_config *config_in,
 	client->bells_owned = true;
 	client->control_timeout_ns = config.control_timeout_ns;
 	memcpy(client->segments, segments, sizeof(segments));
+	client->socket_path = strdup(config.socket_path);
+	ret = client->socket_path == NULL ? -ENOMEM : 0;
+	if (ret == 0 && config.reattach)
+		ret = client_keeper_start(client);
+	if (ret < 0) {
+		tp_client_detach(client);
+		return ret;
+	}
 	*client_out = client;
 	return 0;
 

@@ -22,6 +22,15 @@ submit_range_is_valid(const struct tp_client_region *region, uint64_t offset, ui
 	return offset <= region->bytes && bytes <= region->bytes - offset;
 }
 
+/* The thread and region of an access are what they stand for now; else it ends. */
+static bool
+submit_follow(struct tp_thread **thread, struct tp_client_region **region, struct tp_op *op)
+{
+	enum tp_reason reason = client_follow(thread, region);
+
+	return likely(reason == TP_OK) || !submit_refuse(*thread, op, reason);
+}
+
 /* An access of one piece; op is overwritten. */
 static void
 submit_fill(struct tp_op *op, enum client_kind kind, struct tp_client_region *region,
@@ -49,6 +58,8 @@ bool
 tp_submit_read(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
 	       void *buffer, uint64_t bytes, struct tp_op *op)
 {
+	if (!submit_follow(&thread, &region, op))
+		return true;
 	submit_fill(op, CLIENT_READ, region, offset, buffer, bytes);
 	return submit_piece(thread, op, TP_ACCESS_BYTES_MAX);
 }
@@ -57,6 +68,8 @@ bool
 tp_submit_write(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
 		const void *buffer, uint64_t bytes, struct tp_op *op)
 {
+	if (!submit_follow(&thread, &region, op))
+		return true;
 	/* Only ever read through: see CLIENT_WRITE in access.c. */
 	submit_fill(op, CLIENT_WRITE, region, offset, (void *)(uintptr_t)buffer, bytes);
 	if (!region->writable)
@@ -90,6 +103,8 @@ bool
 tp_submit_readv(struct tp_thread *thread, struct tp_client_region *region,
 		const struct tp_vector *vectors, uint32_t count, struct tp_op *op)
 {
+	if (!submit_follow(&thread, &region, op))
+		return true;
 	submit_fill(op, CLIENT_READ, region, 0, NULL, 0);
 	return submit_vectors(thread, op, vectors, count);
 }
@@ -98,6 +113,8 @@ bool
 tp_submit_writev(struct tp_thread *thread, struct tp_client_region *region,
 		 const struct tp_vector *vectors, uint32_t count, struct tp_op *op)
 {
+	if (!submit_follow(&thread, &region, op))
+		return true;
 	submit_fill(op, CLIENT_WRITE, region, 0, NULL, 0);
 	if (!region->writable)
 		return submit_refuse(thread, op, TP_PERMISSION);
@@ -118,6 +135,8 @@ tp_submit_atomic(struct tp_thread *thread, struct tp_client_region *region, uint
 		 enum tp_atomic_op atomic_op, unsigned int width, uint64_t operand,
 		 uint64_t compare, struct tp_op *op)
 {
+	if (!submit_follow(&thread, &region, op))
+		return true;
 	submit_fill(op, CLIENT_ATOMIC, region, offset, NULL, width);
 	if (!submit_atomic_is_valid(region, offset, atomic_op, width))
 		return submit_refuse(thread, op, TP_INVALID);
@@ -139,8 +158,11 @@ bool
 tp_submit_pin(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
 	      uint64_t bytes, enum tp_access access, struct tp_pin *pin, struct tp_op *op)
 {
-	uint64_t page_bytes = 1ull << region->page_shift;
+	uint64_t page_bytes;
 
+	if (!submit_follow(&thread, &region, op))
+		return true;
+	page_bytes = 1ull << region->page_shift;
 	submit_fill(op, CLIENT_PIN, region, offset, NULL, bytes);
 	op->access = (uint8_t)access;
 	op->pin = pin;
@@ -158,6 +180,8 @@ bool
 tp_submit_invalidate(struct tp_thread *thread, struct tp_client_region *region,
 		     uint64_t offset, uint64_t bytes, struct tp_op *op)
 {
+	if (!submit_follow(&thread, &region, op))
+		return true;
 	submit_fill(op, CLIENT_INVALIDATE, region, offset, NULL, bytes);
 	return submit_piece(thread, op, UINT64_MAX);
 }
@@ -166,6 +190,8 @@ bool
 tp_submit_flush(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
 		uint64_t bytes, struct tp_op *op)
 {
+	if (!submit_follow(&thread, &region, op))
+		return true;
 	submit_fill(op, CLIENT_FLUSH, region, offset, NULL, bytes);
 	return submit_piece(thread, op, UINT64_MAX);
 }
@@ -173,12 +199,14 @@ tp_submit_flush(struct tp_thread *thread, struct tp_client_region *region, uint6
 bool
 tp_submit_clear(struct tp_thread *thread, struct tp_client_region *region, struct tp_op *op)
 {
-	return tp_submit_invalidate(thread, region, 0, region->bytes, op);
+	return tp_submit_invalidate(thread, region, 0, client_region_live(region)->bytes, op);
 }
 
 bool
 tp_submit_nop(struct tp_thread *thread, uint32_t worker, struct tp_op *op)
 {
+	while (client_thread_heir(thread) != NULL)
+		thread = client_thread_heir(thread);
 	submit_fill(op, CLIENT_NOP, NULL, 0, NULL, 1);
 	op->operand = worker;
 	if (worker >= thread->client->geometry.worker_count)
@@ -203,7 +231,8 @@ tp_read(struct tp_thread *thread, struct tp_client_region *region, uint64_t offs
 {
 	struct tp_op op;
 
-	if (likely(submit_is_one_page(region, offset, bytes)) &&
+	if (likely(client_follow(&thread, &region) == TP_OK) &&
+	    likely(submit_is_one_page(region, offset, bytes)) &&
 	    likely(client_hit_read(thread, region, (uint32_t)(offset >> region->page_shift),
 			(uint32_t)offset & ((1u << region->page_shift) - 1), buffer,
 			(uint32_t)bytes) == CLIENT_HIT))
@@ -219,7 +248,8 @@ tp_write(struct tp_thread *thread, struct tp_client_region *region, uint64_t off
 {
 	struct tp_op op;
 
-	if (likely(submit_is_one_page(region, offset, bytes)) && likely(region->writable)) {
+	if (likely(client_follow(&thread, &region) == TP_OK) &&
+	    likely(submit_is_one_page(region, offset, bytes)) && likely(region->writable)) {
 		enum client_hit hit = client_hit_write(thread, region,
 			(uint32_t)(offset >> region->page_shift),
 			(uint32_t)offset & ((1u << region->page_shift) - 1), buffer,
@@ -314,7 +344,8 @@ tp_atomic(struct tp_thread *thread, struct tp_client_region *region, uint64_t of
 	struct tp_result result;
 	struct tp_op op;
 
-	if (likely(submit_atomic_is_valid(region, offset, atomic_op, width))) {
+	if (likely(client_follow(&thread, &region) == TP_OK) &&
+	    likely(submit_atomic_is_valid(region, offset, atomic_op, width))) {
 		op.atomic_op = (uint8_t)atomic_op;
 		op.width = (uint8_t)width;
 		op.operand = operand;

@@ -224,6 +224,7 @@ tp_thread_register(struct tp_client *client, struct tp_thread **thread_out)
 	struct tp_thread *thread = NULL;
 	uint32_t i;
 
+	client = client_live(client);
 	pthread_mutex_lock(&client->lock);
 	for (i = 0; i < client->thread_count && thread == NULL; i++)
 		if (thread_is_available(&client->threads[i]))
@@ -249,6 +250,7 @@ void
 tp_thread_unregister(struct tp_thread *thread)
 {
 	struct tp_client *client = thread->client;
+	struct tp_thread *heir;
 	uint32_t i;
 
 	/* Whoever forgot an access or a pin: nothing of it may be touched again. */
@@ -273,17 +275,26 @@ tp_thread_unregister(struct tp_thread *thread)
 	} else {
 		thread->state = CLIENT_THREAD_RETIRED;
 	}
+	/* Under the lock: from now on it gets no heir any more. */
+	heir = client_thread_heir(thread);
 	pthread_mutex_unlock(&client->lock);
+	if (heir != NULL)
+		tp_thread_unregister(heir);
 }
 
 void
 tp_thread_timeout_set(struct tp_thread *thread, uint64_t timeout_ns)
 {
-	thread->timeout_tsc = client_tsc_from_ns(thread->client, timeout_ns);
+	for (; thread != NULL; thread = client_thread_heir(thread))
+		thread->timeout_tsc = client_tsc_from_ns(thread->client, timeout_ns);
 }
 
 const struct tp_thread_stats *
 tp_thread_stats_get(const struct tp_thread *thread)
 {
+	const struct tp_thread *heir;
+
+	while ((heir = atomic_load_explicit(&thread->heir, memory_order_acquire)) != NULL)
+		thread = heir;
 	return &thread->stats;
 }

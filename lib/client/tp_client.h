@@ -39,6 +39,7 @@ struct tp_client_config {
 	uint64_t timeout_ns;		/* of accesses; 0: TP_CLIENT_TIMEOUT_NS */
 	uint64_t control_timeout_ns;	/* of attach and region calls; 0: 10 s */
 	enum tp_attach_way way;		/* for tp_attach() */
+	bool reattach;			/* go on with the node's successor: tp_client_reattach() */
 	int eal_argc;			/* SECONDARY: arguments for EAL, if it does not run yet, */
 	char **eal_argv;		/* as of main(); NULL: --file-prefix alone */
 };
@@ -116,6 +117,27 @@ int tp_client_attach(const struct tp_client_config *config, struct tp_client **c
  * @threads Any.
  */
 int tp_client_attach_backend(const struct tp_client_backend *backend, struct tp_client **client);
+
+/**
+ * Attach again, where the node has died, to the one that runs in its place now:
+ * one attempt. With reattach in the configuration the library does it by itself,
+ * in a thread of its own, from the end of the node on.
+ *
+ * Until it has succeeded calls are VOID (node crashed), at once. Then all handles
+ * go on: threads, and regions that are still there, in their present generation. A
+ * region that was removed meanwhile is VOID (generation).
+ *
+ * Lost are: what was under way, which ends VOID (node crashed; atomics unknown, for
+ * tp_op_settle() to ask about); pins, which tp_unpin() finds broken; the right to
+ * fill a read-only region; counters of threads, which begin anew; and what was in
+ * the memory of the dead node alone: VOID (node crashed) until its region is reset.
+ *
+ * @return 0: attached (or still attached); else as tp_client_attach(), or
+ *         -EOPNOTSUPP: not attached by a socket.
+ * @threads Any, none of whose callers may hold a lock that an access waits for.
+ * @cost    System calls, and the rest of the dead node's lease.
+ */
+int tp_client_reattach(struct tp_client *client);
 
 /**
  * Detach: the node takes back all that the client held. Region handles and

@@ -112,10 +112,13 @@ wait_sleep(struct tp_thread *thread, struct tp_op *op)
 struct tp_result
 tp_op_wait(struct tp_thread *thread, struct tp_op *op)
 {
-	const struct tp_client_backend *backend = &thread->client->backend;
+	const struct tp_client_backend *backend;
 	uint64_t yield_until = 0;
 	uint32_t spins = 0;
 
+	if (unlikely(client_thread_heir(thread) != NULL))
+		thread = client_thread_of(thread, op);
+	backend = &thread->client->backend;
 	while (!tp_op_poll(thread, op)) {
 		if (backend->poll != NULL) {
 			backend->poll(backend->ctx);

@@ -1,0 +1,335 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Attaching again to the successor of a node that died: two fake nodes, one
+ * after the other behind the same socket.
+ */
+#include <stdio.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "fixture.h"
+
+struct node {
+	struct fake_node *fake;
+	char path[64];
+	int listener;
+	_Atomic int connection;
+	pthread_t thread;
+};
+
+static char folder[] = "/tmp/tp-reattach-XXXXXX";
+
+static void
+node_respond(struct node *node, int connection, const struct tp_control_request *request)
+{
+	struct tp_control_response response;
+	unsigned int count;
+	int fds[4];
+
+	fake_node_control(node->fake, request, &response, fds, 4);
+	count = response.fd_count;
+	tp_fd_send(connection, &response, sizeof(response), fds, count);
+	while (count > 0)
+		close(fds[--count]);
+}
+
+/* One connection after the other, until the listener is shut down. */
+static void *
+node_run(void *argument)
+{
+	struct node *node = argument;
+	struct tp_control_request request;
+	unsigned int count;
+	int connection;
+
+	while ((connection = accept(node->listener, NULL, NULL)) >= 0) {
+		node->connection = connection;
+		while (tp_fd_recv(connection, &request, sizeof(request), NULL, 0, &count) ==
+		       (ssize_t)sizeof(request))
+			node_respond(node, connection, &request);
+		node->connection = -1;
+		close(connection);
+	}
+	return NULL;
+}
+
+/* A node whose words say: page 0 is here, and may be written. */
+static void
+node_start(struct node *node, uint8_t content)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+
+	*node = (struct node){ .fake = fake_node_create(), .connection = -1 };
+	memset(node->fake->pages[0].home, content, FAKE_PAGE_BYTES);
+	fake_page_publish(node->fake, 0, TP_ACCESS_WRITE);
+	snprintf(node->path, sizeof(node->path), "%s/sock", folder);
+	strcpy(address.sun_path, node->path);
+	node->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	assert_int_equal(bind(node->listener, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(listen(node->listener, 4), 0);
+	assert_int_equal(pthread_create(&node->thread, NULL, node_run, node), 0);
+}
+
+/* As the kernel does it when a node is killed; its last lease is over. */
+static void
+node_die(struct node *node)
+{
+	int connection;
+
+	atomic_store(&node->fake->node->lease_until_tsc, 0);
+	unlink(node->path);
+	shutdown(node->listener, SHUT_RDWR);
+	connection = node->connection;
+	if (connection >= 0)
+		shutdown(connection, SHUT_RDWR);
+	pthread_join(node->thread, NULL);
+	close(node->listener);
+}
+
+struct attached {
+	struct node first;
+	struct node second;
+	bool second_runs;
+	struct tp_client *client;
+	struct tp_thread *thread;
+	struct tp_client_region *region;
+};
+
+static struct attached *
+attached_new(bool reattach)
+{
+	struct attached *a = calloc(1, sizeof(*a));
+	struct tp_client_config config = {
+		.thread_count = FAKE_THREADS,
+		.timeout_ns = 200000000,
+		.control_timeout_ns = 2000000000,
+		.reattach = reattach,
+	};
+
+	assert_non_null(a);
+	node_start(&a->first, 0x11);
+	config.socket_path = a->first.path;
+	assert_int_equal(tp_client_attach(&config, &a->client), 0);
+	assert_int_equal(tp_thread_register(a->client, &a->thread), 0);
+	assert_int_equal(tp_client_region_open(a->client, "test", &a->region), 0);
+	return a;
+}
+
+static int
+setup(void **state)
+{
+	*state = attached_new(false);
+	return 0;
+}
+
+static int
+setup_keeper(void **state)
+{
+	*state = attached_new(true);
+	return 0;
+}
+
+static void
+second_start(struct attached *a)
+{
+	node_start(&a->second, 0x22);
+	a->second.fake->node->epoch = 2;
+	a->second.fake->region.generation++;
+	a->second_runs = true;
+}
+
+static int
+teardown(void **state)
+{
+	struct attached *a = *state;
+
+	tp_client_detach(a->client);
+	fake_node_destroy(a->first.fake);
+	if (a->second_runs) {
+		node_die(&a->second);
+		fake_node_destroy(a->second.fake);
+	}
+	free(a);
+	return 0;
+}
+
+static uint8_t
+byte_read(struct attached *a, uint64_t offset)
+{
+	uint8_t byte = 0;
+
+	assert_ok(tp_read(a->thread, a->region, offset, &byte, 1), 1);
+	return byte;
+}
+
+static void
+test_reattach_handles_go_on_at_the_successor(void **state)
+{
+	struct attached *a = *state;
+	struct tp_client_region *again;
+	struct tp_thread *other;
+	uint64_t old = 0;
+	uint8_t byte = 0x33;
+
+	assert_int_equal(tp_client_reattach(a->client), 0);
+	assert_int_equal(byte_read(a, 5), 0x11);
+	node_die(&a->first);
+	assert_int_equal(tp_read(a->thread, a->region, 5, &byte, 1).reason, TP_NODE_CRASHED);
+	assert_int_equal(tp_client_reattach(a->client), -ENOENT);
+	assert_int_equal(tp_client_region_open(a->client, "test", &again), -ECONNRESET);
+	second_start(a);
+	assert_int_equal(tp_client_reattach(a->client), 0);
+	assert_true(tp_client_is_alive(a->client));
+	assert_int_equal(tp_client_node(a->client)->epoch, 2);
+	assert_int_equal(tp_client_region_info(a->region)->generation,
+			 a->second.fake->region.generation);
+	assert_int_equal(byte_read(a, 5), 0x22);
+	byte = 0x33;
+	assert_ok(tp_write(a->thread, a->region, 5, &byte, 1), 1);
+	assert_int_equal(fake_page_data(a->second.fake, 0)[5], 0x33);
+	assert_ok(tp_atomic_add64(a->thread, a->region, 64, 1, &old), 8);
+	assert_int_equal(fake_page_data(a->second.fake, 0)[64], 0x23);
+	assert_int_equal(tp_lookup(a->region, 0), TP_ACCESS_WRITE);
+	/* New handles and old ones are the same things. */
+	assert_int_equal(tp_thread_register(a->client, &other), 0);
+	assert_int_equal(tp_client_region_open(a->client, "test", &again), 0);
+	assert_ok(tp_read(other, a->region, 5, &byte, 1), 1);
+	assert_ok(tp_read(a->thread, again, 5, &byte, 1), 1);
+	assert_int_equal(byte, 0x33);
+	tp_client_region_close(again);
+	tp_thread_unregister(other);
+	tp_thread_unregister(a->thread);
+	assert_int_equal(a->second.fake->client->threads[0].active, 0);
+	tp_client_region_close(a->region);
+}
+
+static void
+test_reattach_access_under_way_ends_and_pin_is_lost(void **state)
+{
+	struct attached *a = *state;
+	struct tp_op op, queued;
+	struct tp_pin pin;
+	uint8_t byte;
+
+	assert_ok(tp_pin(a->thread, a->region, 0, 64, TP_ACCESS_WRITE, &pin), 64);
+	/* Page 1 is not here, and nobody answers. */
+	assert_false(tp_submit_read(a->thread, a->region, FAKE_PAGE_BYTES, &byte, 1, &op));
+	assert_false(tp_submit_atomic(a->thread, a->region, 2 * FAKE_PAGE_BYTES, TP_ATOMIC_ADD, 8,
+				      1, 0, &queued));
+	node_die(&a->first);
+	second_start(a);
+	assert_int_equal(tp_client_reattach(a->client), 0);
+	assert_true(tp_op_poll(a->thread, &op));
+	assert_int_equal(op.result.reason, TP_NODE_CRASHED);
+	assert_int_equal(op.result.effect, TP_EFFECT_NOT_DONE);
+	assert_int_equal(tp_op_wait(a->thread, &queued).reason, TP_NODE_CRASHED);
+	assert_int_equal(queued.result.effect, TP_EFFECT_UNKNOWN);
+	/* It may be touched, and changes nothing. */
+	memset(pin.address, 0x44, 64);
+	assert_int_equal(tp_unpin(a->thread, &pin).reason, TP_PARTITION);
+	assert_int_equal(byte_read(a, 0), 0x22);
+	assert_int_equal(fake_page_data(a->second.fake, 0)[0], 0x22);
+	assert_false(fake_node_guarded(a->second.fake));
+}
+
+static void
+test_reattach_region_replaced_is_void_others_go_on(void **state)
+{
+	struct attached *a = *state;
+	struct tp_client_region *again;
+	struct tp_op op;
+	uint8_t byte = 1;
+
+	node_die(&a->first);
+	second_start(a);
+	a->second.fake->region.id = FAKE_REGION_ID + 1;
+	assert_int_equal(tp_client_reattach(a->client), 0);
+	assert_int_equal(tp_read(a->thread, a->region, 0, &byte, 1).reason, TP_GENERATION);
+	assert_int_equal(tp_write(a->thread, a->region, 0, &byte, 1).reason, TP_GENERATION);
+	assert_true(tp_submit_clear(a->thread, a->region, &op));
+	assert_int_equal(op.result.reason, TP_GENERATION);
+	assert_int_equal(tp_client_region_open(a->client, "test", &again), 0);
+	assert_ok(tp_read(a->thread, again, 0, &byte, 1), 1);
+	assert_int_equal(byte, 0x22);
+}
+
+static void
+test_reattach_again_after_the_next_death(void **state)
+{
+	struct attached *a = *state;
+
+	node_die(&a->first);
+	second_start(a);
+	assert_int_equal(tp_client_reattach(a->client), 0);
+	node_die(&a->second);
+	fake_node_destroy(a->first.fake);
+	a->first = a->second;
+	second_start(a);
+	assert_int_equal(tp_client_reattach(a->client), 0);
+	assert_int_equal(byte_read(a, 1), 0x22);
+}
+
+static void
+test_keeper_reattaches_by_itself(void **state)
+{
+	const struct timespec step = { .tv_nsec = 1000000 };
+	struct attached *a = *state;
+	struct tp_result result;
+	uint8_t byte;
+	int i;
+
+	node_die(&a->first);
+	second_start(a);
+	for (i = 0; i < 5000; i++) {
+		result = tp_read(a->thread, a->region, 0, &byte, 1);
+		if (tp_result_is_ok(result))
+			break;
+		assert_int_equal(result.reason, TP_NODE_CRASHED);
+		nanosleep(&step, NULL);
+	}
+	assert_ok(result, 1);
+	assert_int_equal(byte, 0x22);
+}
+
+/* The keeper of a node that does not come back lets the program detach. */
+static void
+test_keeper_without_successor_stops(void **state)
+{
+	struct attached *a = *state;
+
+	node_die(&a->first);
+	usleep(20000);
+}
+
+static void
+test_reattach_backend_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(tp_client_reattach(f->client), -EOPNOTSUPP);
+}
+
+int
+main(void)
+{
+#define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define KEEPER_CASE(name) cmocka_unit_test_setup_teardown(name, setup_keeper, teardown)
+	const struct CMUnitTest tests[] = {
+		CASE(test_reattach_handles_go_on_at_the_successor),
+		CASE(test_reattach_access_under_way_ends_and_pin_is_lost),
+		CASE(test_reattach_region_replaced_is_void_others_go_on),
+		CASE(test_reattach_again_after_the_next_death),
+		KEEPER_CASE(test_keeper_reattaches_by_itself),
+		KEEPER_CASE(test_keeper_without_successor_stops),
+		fixture_test(test_reattach_backend_refused),
+	};
+	int ret;
+
+	assert_non_null(mkdtemp(folder));
+	ret = cmocka_run_group_tests(tests, NULL, NULL);
+	rmdir(folder);
+	return ret;
+}
