@@ -28,6 +28,10 @@ const struct cli_command cli_commands[] = {
 	  "copy a region into a file (- for stdout)", true, cli_get },
 	{ "atomic", "REGION OFFSET OP [VALUE [VALUE]] [--count N] [--spread N] [--width 4|8]",
 	  "load, store, add, cas, exchange, and, or", true, cli_atomic },
+	{ "inject", "KIND [--peer N,...] [--region R] [--rate P] [--delay US] [--after N] "
+	  "[--one-way] | list | clear",
+	  "let the node fail: unreachable, timeout, partition, crash, permission, corruption,\n"
+	  "      slow, loss, duplicate, reorder", true, cli_inject },
 	{ "protocol", "", "the state tables of the coherence protocol", false, cli_protocol },
 	{ NULL, NULL, NULL, false, NULL },
 };

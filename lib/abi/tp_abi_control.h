@@ -36,7 +36,10 @@ extern "C" {
 	OP(STATS,         10)	/* TP_CONTROL_STATS_* counters of all workers, summed */	\
 	OP(NODE_LIST,     11)	/* value: index */						\
 	OP(GATE_ENTER,    20)	/* before rte_eal_init() as a secondary: one process at a time */ \
-	OP(GATE_LEAVE,    21)	/* after it */
+	OP(GATE_LEAVE,    21)	/* after it */							\
+	OP(INJECT,        32)	/* one more fault; only where the node's configuration allows it */ \
+	OP(INJECT_CLEAR,  33)	/* none any more */						\
+	OP(INJECT_LIST,   34)	/* value: index of the fault to return; ends with ENOENT */
 
 enum tp_control_op {
 #define TP_CONTROL_OP_AS_ENUM(name, id) TP_CONTROL_##name = (id),
@@ -62,6 +65,43 @@ struct tp_control_region {
 };
 static_assert(sizeof(struct tp_control_region) == 64 + 24 + 8 + 8 + 128, "layout");
 
+/*
+ * Faults that a node can be told to have (docs/prog_guide/inject.md says what
+ * each does). The numbers are in the client ABI: never reuse one.
+ */
+#define TP_INJECT_LIST(KIND)			\
+	KIND(UNREACHABLE, 1, "unreachable")	\
+	KIND(TIMEOUT,     2, "timeout")		\
+	KIND(PARTITION,   3, "partition")	\
+	KIND(CRASH,       4, "crash")		\
+	KIND(PERMISSION,  5, "permission")	\
+	KIND(CORRUPTION,  6, "corruption")	\
+	KIND(SLOW,        7, "slow")		\
+	KIND(LOSS,        8, "loss")		\
+	KIND(DUPLICATE,   9, "duplicate")	\
+	KIND(REORDER,    10, "reorder")
+
+enum tp_inject_kind {
+#define TP_INJECT_AS_ENUM(name, id, text) TP_INJECT_##name = (id),
+	TP_INJECT_LIST(TP_INJECT_AS_ENUM)
+#undef TP_INJECT_AS_ENUM
+	TP_INJECT_KIND_COUNT
+};
+
+#define TP_CONTROL_INJECT_ONE_WAY 1u	/* only what this node sends */
+
+struct tp_control_inject {
+	uint32_t kind;		/* enum tp_inject_kind */
+	uint32_t flags;
+	uint32_t rate_ppm;
+	uint32_t node_count;	/* 0: all other members */
+	uint64_t delay_ns;
+	uint64_t count;		/* crash: client requests before it */
+	char region[TP_REGION_NAME_BYTES];
+	uint16_t nodes[TP_REGION_NODES_MAX];
+};
+static_assert(sizeof(struct tp_control_inject) == 32 + 64 + 128, "layout");
+
 struct tp_control_node {
 	uint16_t id;
 	uint16_t worker_count;
@@ -83,8 +123,12 @@ struct tp_control_request {
 	uint64_t timeout_ns;
 	uint16_t node;
 	uint16_t reserved[3];
-	struct tp_control_region region;	/* REGION_*: what is set depends on op */
+	union {
+		struct tp_control_region region;	/* REGION_*: what is set depends on op */
+		struct tp_control_inject inject;	/* INJECT */
+	};
 };
+static_assert(sizeof(struct tp_control_inject) <= sizeof(struct tp_control_region), "fits");
 
 #define TP_CONTROL_STATS_MAX 96
 
@@ -102,6 +146,7 @@ struct tp_control_response {
 	union {
 		struct tp_control_region region;
 		struct tp_control_node node;
+		struct tp_control_inject inject;
 		uint64_t stats[TP_CONTROL_STATS_MAX];	/* order of tp_coherence_stats */
 	};
 };

@@ -331,6 +331,17 @@ tp_endpoint_peer_remove(struct tp_endpoint *ep, uint16_t node)
 }
 
 int
+tp_endpoint_peer_silence(struct tp_endpoint *ep, uint16_t node)
+{
+	struct fabric_peer *peer = fabric_peer_lookup(ep, node);
+
+	if (peer == NULL)
+		return -ENOENT;
+	fabric_peer_down(ep, peer, TP_PEER_TIMEOUT);
+	return 0;
+}
+
+int
 tp_endpoint_peer_state(const struct tp_endpoint *ep, uint16_t node, uint32_t *incarnation_out)
 {
 	const struct fabric_peer *peer = fabric_peer_lookup(ep, node);

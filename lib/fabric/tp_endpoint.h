@@ -283,6 +283,15 @@ int tp_endpoint_peer_set(struct tp_endpoint *ep, uint16_t node, uint32_t incarna
 int tp_endpoint_peer_remove(struct tp_endpoint *ep, uint16_t node);
 
 /**
+ * Act as if nothing had been heard from a peer for peer_timeout_ns: peer_down
+ * now, peer_up when it answers the next greeting. For fault injection.
+ *
+ * @return 0; -ENOENT: no such peer.
+ * @threads Owner, not from a callback.
+ */
+int tp_endpoint_peer_silence(struct tp_endpoint *ep, uint16_t node);
+
+/**
  * Tell the MAC address that another endpoint of this node learned.
  *
  * @threads Owner, not from a callback.

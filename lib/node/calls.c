@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "control_priv.h"
+#include "inject_priv.h"
 
 #define CALLS_TIMEOUT_MAX_NS UINT64_C(60000000000)
 
@@ -332,6 +333,11 @@ call_run(struct tp_control *control, struct control_call *call)
 	case TP_CONTROL_STATS:
 		call_stats(control, call);
 		return;
+	case TP_CONTROL_INJECT:
+	case TP_CONTROL_INJECT_CLEAR:
+	case TP_CONTROL_INJECT_LIST:
+		inject_call(control, call);
+		return;
 	default:
 		break;
 	}
@@ -401,7 +407,9 @@ call_is_sound(const struct tp_control_request *request)
 {
 	return request->magic == TP_CONTROL_MAGIC && request->version == TP_CONTROL_VERSION &&
 		request->op > TP_CONTROL_ATTACH && request->op < TP_CONTROL_OP_COUNT &&
-		memchr(request->region.name, '\0', sizeof(request->region.name)) != NULL;
+		/* An injected fault is checked in inject.c. */
+		(request->op == TP_CONTROL_INJECT ||
+		memchr(request->region.name, '\0', sizeof(request->region.name)) != NULL);
 }
 
 int

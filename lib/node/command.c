@@ -3,6 +3,7 @@
  *
  * Commands of the control side. Owner: the worker's lcore.
  */
+#include "inject_priv.h"
 #include "worker_priv.h"
 
 static void
@@ -78,6 +79,7 @@ regions_remove_run(struct tp_worker *worker)
 		work++;
 		if (!gone)
 			continue;
+		worker_inject_region_gone(region);
 		region_hash_remove(worker, region);
 		worker->regions_removing--;
 		worker_event_push(worker, &event);
@@ -180,6 +182,9 @@ node_message_send(struct tp_worker *worker, const struct worker_command *command
 		.iov_len = sizeof(command->bytes),
 	};
 
+	if (worker->config.inject != NULL &&
+	    worker_inject_vanishes(worker, command->node, command->class))
+		return;
 	/* Refused ones are lost: whoever waits for the answer has a deadline. */
 	if (tp_endpoint_send(worker->endpoint, command->node, 0, (enum tp_class)command->class,
 			TP_PRIORITY_NORMAL, &iov, 1) < 0)
@@ -231,6 +236,15 @@ command_run(struct tp_worker *worker, const struct worker_command *command)
 		break;
 	case WORKER_NODE_MESSAGE:
 		node_message_send(worker, command);
+		break;
+	case WORKER_INJECT_PEERS:
+		worker_inject_peers(worker, command->table);
+		break;
+	case WORKER_INJECT_REGION:
+		worker_inject_region(worker, command);
+		break;
+	case WORKER_INJECT_CLEAR:
+		worker_inject_clear(worker);
 		break;
 	case WORKER_DRAIN:
 		drain(worker);

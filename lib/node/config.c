@@ -63,6 +63,7 @@ static const struct config_key config_node_keys[] = {
 	NODE_KEY("tx_frames", tx_frames, CONFIG_U32, 256, 65536),
 	NODE_KEY("rx_frames", rx_frames, CONFIG_U32, 256, 65536),
 	NODE_KEY("attach", attach, CONFIG_BOOL, 0, 1),
+	NODE_KEY("inject", inject, CONFIG_BOOL, 0, 1),
 	NODE_KEY("socket", socket_path, CONFIG_TEXT, 1, 108),
 };
 

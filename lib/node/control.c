@@ -11,6 +11,7 @@
 #include <rte_errno.h>
 
 #include "control_priv.h"
+#include "inject_priv.h"
 
 #define CONTROL_NODE_ID_MAX 64
 #define CONTROL_EVENTS_PER_TURN 256
@@ -173,6 +174,7 @@ control_worker_create(struct tp_control *control, uint16_t index)
 		.lease_ns = config->lease_ns,
 		.slots = tp_segment_base(control->slots_segment),
 		.shared = &control->shared,
+		.inject = control->inject,
 		.clock = config->clock,
 		.endpoint = control_endpoint_config(control, index),
 		.coherence = control_coherence_config(control, index),
@@ -262,6 +264,9 @@ control_init(struct tp_control *control, uint64_t now)
 	control->now = now;
 	control->nodes_dirty = true;
 	control->rejoin_delay = 10000000;
+	ret = inject_start(control);
+	if (ret < 0)
+		return ret;
 	control->catalogue = tp_catalogue_open(control->config.store, control->config.split);
 	if (control->catalogue == NULL)
 		return -rte_errno;
@@ -335,6 +340,8 @@ tp_control_destroy(struct tp_control *control)
 		while (node_ring_pop(&control->workers[i]->commands, &command))
 			if (command.type == WORKER_ENDPOINT)
 				tp_endpoint_destroy(command.endpoint);
+			else
+				worker_inject_command_drop(&command);
 		worker_destroy(control->workers[i]);
 	}
 	clients_destroy(control);
@@ -342,6 +349,7 @@ tp_control_destroy(struct tp_control *control)
 	regions_stop(control);
 	tp_directory_destroy(control->directory);
 	tp_catalogue_close(control->catalogue);
+	inject_stop(control);
 	tp_segment_destroy(control->slots_segment);
 	tp_segment_destroy(control->node_segment);
 	free(control->shared.reachable);

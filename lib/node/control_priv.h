@@ -140,6 +140,8 @@ struct tp_control {
 	uint32_t calls_used;
 	uint32_t call_ticket;
 	struct heap *heap;		/* NULL: none */
+	struct inject *inject;		/* NULL: faults cannot be injected */
+	struct tp_link *inject_links[TP_ABI_WORKERS_MAX][TP_ENDPOINT_LINKS_MAX];
 	uint32_t heap_region_id;
 	struct tp_control_stats stats;
 };

@@ -15,6 +15,7 @@
  * moves the page to another slot, the old one rests in quarantine until the
  * hazard slot changes or its owner dies.
  */
+#include "inject_priv.h"
 #include "worker_priv.h"
 
 void
@@ -32,6 +33,10 @@ worker_word_store(struct tp_worker *worker, const struct tp_action *action, enum
 		/* A downgrade keeps the slot; the word is ours, but clients can scribble on it. */
 		slot = tp_word_slot(atomic_load_explicit(word, memory_order_relaxed));
 		RTE_ASSERT(slot < worker->config.slot_count);
+	}
+	if (unlikely(region->hidden != NULL)) {
+		region->hidden[action->page_index] = inject_hidden_make(slot, access);
+		access = TP_ACCESS_NONE;
 	}
 	/*
 	 * One sequence for all words of the worker: none is stored twice, and the

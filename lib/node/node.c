@@ -173,6 +173,13 @@ node_route(void *ctx, uint16_t id, uint32_t ip, const uint8_t **mac_out)
 	return 0;
 }
 
+/* As if killed: nobody is told, nothing is tidied up. */
+static void
+node_crash(void *ctx)
+{
+	raise(SIGKILL);
+}
+
 static int
 node_control_create(struct tp_node *node)
 {
@@ -209,6 +216,8 @@ node_control_create(struct tp_node *node)
 	config->tx_frames = from->tx_frames;
 	config->rx_frames = from->rx_frames;
 	config->seed = node->clock.clock.tsc_base;
+	config->inject = from->inject;
+	config->crash = node_crash;
 	node->control = tp_control_create(config, tp_node_now(node));
 	free(config);
 	return node->control == NULL ? -rte_errno : 0;

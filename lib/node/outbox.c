@@ -6,6 +6,7 @@
  * Messages that the endpoint does not take at once wait in the stash (stash.c).
  */
 #include "atomic_priv.h"
+#include "inject_priv.h"
 #include "worker_priv.h"
 
 /* Class and priority of each coherence message. */
@@ -35,6 +36,9 @@ worker_message_send(struct tp_worker *worker, const struct worker_message *messa
 
 	if (worker->endpoint == NULL)
 		return -ENOENT;
+	if (unlikely(worker->config.inject != NULL) &&
+	    worker_inject_vanishes(worker, message->node, outbox_class[type]))
+		return 0;
 	iov[0].iov_base = (void *)(uintptr_t)&message->msg;
 	iov[0].iov_len = sizeof(message->msg);
 	if (payload != NULL) {

@@ -18,6 +18,7 @@
 #include <rte_mbuf.h>
 
 #include "node_priv.h"
+#include "tp_link_fault.h"
 
 #define NODE_DESCRIPTORS 512u
 #define NODE_POOL_CACHE 128u
@@ -118,7 +119,8 @@ port_pool_create(struct tp_node *node, struct node_port *port, uint16_t index)
 {
 	uint16_t workers = node->config.workers;
 	uint32_t frames = workers * (node->config.tx_frames + node->config.rx_frames +
-		2 * NODE_STEER_FRAMES + NODE_POOL_CACHE) +
+		2 * NODE_STEER_FRAMES + NODE_POOL_CACHE +
+		(node->config.inject ? 2 * TP_LINK_FAULT_HELD_MAX : 0)) +
 		port->queues * 2 * NODE_DESCRIPTORS + 64;
 	char name[RTE_MEMPOOL_NAMESIZE];
 

@@ -10,6 +10,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "inject_priv.h"
 #include "tp_shard.h"
 #include "worker_priv.h"
 
@@ -224,6 +225,8 @@ request_check(struct tp_worker *worker, uint32_t client, const struct tp_abi_req
 	}
 	if (mutates && region->mode == TP_REGION_RO && region->creator != (int16_t)client)
 		return TP_PERMISSION;
+	if (unlikely(region->denied != TP_OK))
+		return (enum tp_reason)region->denied;
 	*region_out = region;
 	return TP_OK;
 }
@@ -323,6 +326,8 @@ request_run(struct tp_worker *worker, uint32_t client, uint32_t thread,
 		},
 	};
 
+	if (unlikely(worker->config.inject != NULL) && worker_inject_crash(worker))
+		return;
 	if (reason == TP_OK && request->op != TP_ABI_NOP && held.deadline <= worker->now)
 		reason = TP_TIMEOUT;
 	if (reason != TP_OK)

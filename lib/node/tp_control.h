@@ -85,6 +85,10 @@ struct tp_control_config {
 	uint32_t tx_frames;		/* fabric; 0: its default */
 	uint32_t rx_frames;		/* fabric; 0: its default */
 	uint64_t seed;			/* spreads timers and epochs of sessions */
+	bool inject;			/* clients may inject faults; then links are wrapped */
+	/* An injected crash; whatever it does, the node does nothing any more. NULL: none. */
+	void (*crash)(void *ctx);
+	void *crash_ctx;
 };
 
 enum tp_control_state {

@@ -72,6 +72,7 @@ struct tp_node_config {
 	uint16_t peer_count;
 	struct tp_node_peer_config peers[TP_NODE_PEERS_MAX];
 	bool attach;				/* open the control socket */
+	bool inject;				/* clients may inject faults; false */
 	char socket_path[108];			/* "": in the DPDK runtime directory */
 };
 

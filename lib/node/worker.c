@@ -11,6 +11,7 @@
 #include <rte_errno.h>
 #include <rte_prefetch.h>
 
+#include "inject_priv.h"
 #include "worker_priv.h"
 
 TP_LOG_REGISTER(node);
@@ -165,6 +166,7 @@ worker_create(const struct worker_config *config)
 	worker->endpoint = tp_endpoint_create(&config->endpoint, &worker_endpoint_ops, worker);
 	if (worker->endpoint == NULL)
 		goto destroy;
+	worker_inject_init(worker);
 	return worker;
 
 destroy:
@@ -176,9 +178,12 @@ void
 worker_destroy(struct tp_worker *worker)
 {
 	int error = rte_errno;
+	uint32_t i;
 
 	if (worker == NULL)
 		return;
+	for (i = 0; worker->regions != NULL && i < WORKER_REGIONS; i++)
+		worker_inject_region_gone(&worker->regions[i]);
 	if (worker->endpoint != NULL)
 		tp_endpoint_destroy(worker->endpoint);
 	tp_coherence_destroy(worker->coherence);
@@ -294,6 +299,8 @@ tp_worker_next_timer(const struct tp_worker *worker)
 	uint64_t coherence = tp_coherence_next_timer(worker->coherence);
 
 	next = RTE_MIN(next, coherence);
+	if (worker->config.inject != NULL)
+		next = RTE_MIN(next, worker_inject_next(worker));
 	if (worker->wait_count != 0 || worker->local.head != worker->local.tail ||
 	    worker->fencing == WORKER_FENCING_RUNS ||
 	    worker->draining == WORKER_DRAINING_RUNS || !worker_stash_is_empty(worker))

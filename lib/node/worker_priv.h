@@ -24,6 +24,9 @@
 TP_LOG_DECLARE(node);
 #define TP_NODE_LOG(level, ...) TP_LOG(node, level, __VA_ARGS__)
 
+struct inject;
+struct inject_table;
+
 #define WORKER_REGIONS 2048		/* slots of the hash; regions are at most half */
 #define WORKER_COMMANDS 1024
 #define WORKER_EVENTS 4096
@@ -62,8 +65,10 @@ struct worker_region {
 	uint8_t mode;
 	bool removing;
 	int16_t creator;		/* client that may write a read-only region, or -1 */
+	uint8_t denied;			/* injected: reason that every request reads; 0: none */
 	const struct tp_region *region;
 	_Atomic uint64_t *words;
+	uint32_t *hidden;		/* injected: what the words should say; NULL: they do */
 };
 
 /* What the worker alone knows of a client thread. */
@@ -95,6 +100,7 @@ struct worker_peer {
 	bool up;
 	bool over;			/* of this epoch: it comes up in the next one */
 	bool fence_wanted;		/* the event found no room */
+	bool vanished;			/* injected: requests to it have disappeared */
 	bool resend;			/* a message to it was lost: act as if it came back */
 	bool stashed;			/* on the stash's list of peers */
 	struct worker_list stash[TP_CLASS_COUNT];
@@ -187,6 +193,9 @@ enum worker_command_type {
 	WORKER_CLIENT_REMOVE,	/* client; answered */
 	WORKER_NEIGHBOUR,	/* link, ip, mac */
 	WORKER_NODE_MESSAGE,	/* node, class, bytes: to its worker 0 */
+	WORKER_INJECT_PEERS,	/* table: faults of frames, instead of those before */
+	WORKER_INJECT_REGION,	/* region_id, reason, hidden: which becomes the worker's */
+	WORKER_INJECT_CLEAR,
 	WORKER_DRAIN,		/* answered by WORKER_DRAINED */
 };
 
@@ -195,6 +204,7 @@ struct worker_command {
 	uint8_t link;
 	uint8_t worker_count;
 	uint8_t class;			/* enum tp_class */
+	uint8_t reason;			/* enum tp_reason */
 	bool has_mac;
 	bool home_lost;
 	uint8_t mac[6];
@@ -210,6 +220,8 @@ struct worker_command {
 		const struct tp_region *region;
 		struct tp_endpoint *endpoint;
 		struct tp_abi_client *abi;
+		struct inject_table *table;
+		uint32_t *hidden;
 		uint8_t bytes[NODE_MSG_BYTES];
 	};
 	union {
@@ -258,6 +270,7 @@ struct worker_config {
 	uint64_t lease_ns;
 	uint8_t *slots;
 	struct node_shared *shared;
+	struct inject *inject;		/* NULL: faults cannot be injected */
 	struct tp_clock clock;
 	struct tp_endpoint_config endpoint;
 	struct tp_coherence_config coherence;

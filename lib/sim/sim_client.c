@@ -92,6 +92,11 @@ client_control(void *ctx, const struct tp_control_request *request,
 	call = tp_control_call(client->node->control, client->id, request, sim->now);
 	if (call < 0)
 		return call;
+	if (client->node->crashing) {
+		/* The call was that of a crash. */
+		sim_node_kill(client->node);
+		return -ECONNRESET;
+	}
 	sim_wake(client->node, sim->now + CLIENT_NOTICE_NS);
 	for (;;) {
 		/* The node may crash while we wait. */

@@ -25,6 +25,12 @@ node_steer(void *ctx, uint16_t from, uint8_t to, struct tp_frame *frame)
 	tp_worker_rx_frame(tp_control_worker(node->control, to), frame, node->sim->now);
 }
 
+static void
+node_crash(void *ctx)
+{
+	((struct sim_node *)ctx)->crashing = true;
+}
+
 /* Ports last as long as the simulation: a cable stays where it is. */
 static int
 node_links_create(struct sim_node *node)
@@ -70,6 +76,9 @@ node_config_fill(const struct sim_node *node, struct tp_control_config *config)
 		.busy_count = 128,
 		.deferred_count = 512,
 		.kept_count = 4096,
+		.inject = true,
+		.crash = node_crash,
+		.crash_ctx = (void *)(uintptr_t)node,
 		.tx_frames = 512,
 		.rx_frames = 256,
 		.seed = (node->sim->config.seed * TP_SIM_NODES_MAX + node->id) * 1024 + node->boot,
@@ -100,6 +109,7 @@ sim_node_boot(struct sim_node *node)
 	if (node->control == NULL)
 		return -rte_errno;
 	node->paused = false;
+	node->crashing = false;
 	node->control_at = 0;
 	node->wake_at = node->sim->now;
 	return 0;
@@ -178,6 +188,10 @@ sim_node_turn(struct sim_node *node)
 		work += tp_control_poll(node->control, now);
 	}
 	node_wake_receivers(node->sim);
+	if (node->crashing) {
+		sim_node_kill(node);
+		return;
+	}
 	if (work != 0)
 		sim_wake(node, now + NODE_TURN_NS);
 	else

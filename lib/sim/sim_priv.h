@@ -43,6 +43,7 @@ struct sim_node {
 	uint64_t control_at;		/* its control side has a slower pace */
 	bool offline;
 	bool paused;
+	bool crashing;			/* an injected crash: the turn under way is its last */
 };
 
 struct sim_client {
