@@ -40,8 +40,9 @@ class Cluster:
     lab's folder, and the network's devices are idle.
     """
 
-    def __init__(self, lab: Lab, network: Network, build: Path, workers: int = 1,
-                 pmd: str = "af_packet", settings: dict | None = None):
+    def __init__(self, lab: Lab, network: Network, build: Path,
+                 workers: int | tuple[int, ...] = 1, pmd: str = "af_packet",
+                 settings: dict | None = None):
         if pmd not in (*PMDS, TAP):
             raise LabError(f"no network of kind {pmd}")
         self.lab = lab
@@ -65,6 +66,12 @@ class Cluster:
 
     # -- configuration
 
+    def workers_of(self, number: int) -> int:
+        """Workers of a node: the same everywhere, or a count a node."""
+        if isinstance(self.workers, int):
+            return self.workers
+        return self.workers[number - 1]
+
     def _peers(self, number: int) -> list[int]:
         return [other for other in self.numbers if other != number]
 
@@ -77,7 +84,7 @@ class Cluster:
         parser["node"].update({
             "id": str(number),
             "name": f"node{number}",
-            "workers": str(self.workers),
+            "workers": str(self.workers_of(number)),
             "store": f"file:{self.dir}/store",
         })
         parser["port 0"]["ip"] = f"10.84.0.{number}"
@@ -97,14 +104,16 @@ class Cluster:
         """A port to every other node; the address is the node's on all of them."""
         for port, peer in enumerate(self._peers(number)):
             parser[f"port {port}"] = {"device": f"net_memif{port}",
-                                      "ip": f"10.84.0.{number}", "mtu": "9000"}
+                                      "ip": f"10.84.0.{number}", "mtu": "9000",
+                                      "queues": str(min(self.workers_of(number),
+                                                        self.workers_of(peer)))}
             parser[f"peer {peer}"] = {"port": str(port)}
 
     def _devices(self, number: int) -> list[str]:
         if self.pmd == "af_packet":
             device = self.network.node(number).devices[0]
-            return [f"--vdev=net_af_packet0,iface={device},qpairs={self.workers},"
-                    f"{AF_PACKET_RING}"]
+            return [f"--vdev=net_af_packet0,iface={device},"
+                    f"qpairs={self.workers_of(number)},{AF_PACKET_RING}"]
         if self.pmd == TAP:
             return [f"--vdev=net_tap0,iface=tap{number}"]
         devices = []
@@ -125,7 +134,7 @@ class Cluster:
         """EAL arguments of a node: control on lcore 0, workers from 1."""
         cpus = sorted(os.sched_getaffinity(0))
         lcores = [f"0@({','.join(map(str, cpus))})"]
-        for worker in range(self.workers):
+        for worker in range(self.workers_of(number)):
             cpu = cpus[(number - 1 + worker) % len(cpus)]
             lcores.append(f"{worker + 1}@{cpu}")
         return [

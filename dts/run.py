@@ -121,7 +121,10 @@ def run_case(suite: TestSuite, name: str, case: str, count: Count) -> None:
 
 def variant_text(variant: dict) -> str:
     """What a variant is called: its values, in brackets."""
-    return f"[{','.join(str(value) for value in variant.values())}]" if variant else ""
+    def text(value: object) -> str:
+        return "-".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+    return f"[{','.join(map(text, variant.values()))}]" if variant else ""
 
 
 def run_variant(cls: type[TestSuite], variant: dict, build: Path, cases: list[str],

@@ -2,6 +2,7 @@
 # Copyright (c) 2026 Telepage developers
 """Atomics against everything that may get in their way."""
 
+from cluster import PMDS
 from cluster_suite import ClusterSuite
 from lab import wait_until
 
@@ -11,6 +12,9 @@ WORDS = 4
 
 class TestAtomics(ClusterSuite):
     """Remote fetch-add on pages that others read, write next to, and evict."""
+
+    # Also nodes that do not have as many workers as the others.
+    variants = (*ClusterSuite.variants, *({"pmd": pmd, "workers": (1, 2, 3)} for pmd in PMDS))
 
     def test_atomics_among_readers_writers_and_evictions_are_exact(self) -> None:
         """Everything at once, on all nodes.

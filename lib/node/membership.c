@@ -27,7 +27,7 @@
 #define MEMBERSHIP_REJOIN_NS UINT64_C(10000000)
 #define MEMBERSHIP_REJOIN_MAX_NS UINT64_C(1000000000)
 #define MEMBERSHIP_RETRY_NS UINT64_C(2000000)
-#define MEMBERSHIP_DRAIN_NS UINT64_C(500000000)
+#define MEMBERSHIP_DRAIN_NS UINT64_C(300000000)
 
 static void
 membership_lease_set(struct tp_control *control, uint64_t until)
@@ -489,6 +489,9 @@ membership_leaving(struct tp_control *control)
 		control->drain_asked = true;
 		control_command_all(control, &command);
 		work++;
+	} else {
+		/* Homes may leave, too. */
+		work += membership_follow(control);
 	}
 	if (control->drain_left != 0 && control->now < control->leave_at)
 		return work;

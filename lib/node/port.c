@@ -5,8 +5,8 @@
  *
  * Worker w uses queue w of every port. A frame for another worker (the port
  * spreads them as it likes) goes to that worker over a ring. Where a port has
- * too few queues it is used with one: worker 0 receives for all, and sends what
- * the others hand it over a ring.
+ * too few queues the last workers have none: the others receive for them, and
+ * worker 0 sends what they hand it over a ring.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -181,9 +181,12 @@ port_start(struct tp_node *node, uint16_t index)
 	if (ret < 0)
 		return ret;
 	port->mtu = config->mtu;
-	port->queues = node->config.workers;
-	if (info.max_rx_queues < port->queues || info.max_tx_queues < port->queues)
-		port->queues = 1;
+	port->queues = RTE_MIN(node->config.workers, RTE_MIN(info.max_rx_queues,
+		info.max_tx_queues));
+	if (config->queues != 0)
+		port->queues = RTE_MIN(port->queues, config->queues);
+	if (port->queues == 0)
+		return -ENODEV;
 	ret = port_pool_create(node, port, index);
 	if (ret < 0)
 		return ret;

@@ -36,6 +36,7 @@ struct tp_node_port_config {
 	uint32_t gateway;	/* host order, 0: none */
 	uint8_t prefix_length;	/* 0: 24 */
 	uint16_t mtu;		/* 1500 to 9000; 0: 1500 */
+	uint16_t queues;	/* at most so many pairs are used; 0: one a worker */
 };
 
 /* What is known of a peer beforehand; peers without an entry are found by the store and ARP. */

@@ -457,7 +457,7 @@ test_node_left_in_order_without_its_homes_in_bounded_time(void **state)
 	tp_control_stop(cluster->nodes[2].control, cluster->now);
 	while (tp_control_state_get(cluster->nodes[2].control) != TP_CONTROL_STOPPED)
 		cluster_step(cluster);
-	assert_true(cluster->now - begun < 600 * CLUSTER_MS);
+	assert_true(cluster->now - begun < 350 * CLUSTER_MS);
 	cluster_node_kill(cluster, 2);
 	cluster_destroy(cluster);
 }

@@ -112,6 +112,8 @@ test_config_fault_names_section_and_key(void **state)
 		{ GOOD_NODE "[port 0]\ndevice = x\nip = 10.1.2\n", "[port 0] ip: 10.1.2 is not" },
 		{ GOOD_NODE "[port 0]\ndevice = x\nip = 10.1.2.3\nmtu = 1400\n",
 		  "[port 0] mtu: 1400" },
+		{ GOOD_NODE "[port 0]\ndevice = x\nip = 10.1.2.3\nqueues = 0\n",
+		  "[port 0] queues: 0" },
 		{ GOOD_NODE "[port 1]\ndevice = x\nip = 10.1.2.3\n",
 		  "[port 1] ports are numbered" },
 		{ GOOD_NODE GOOD_PORT "[peer 0]\n", "[peer 0] no node has" },
