@@ -235,7 +235,8 @@ class Cluster:
     def start_load(self, name: str, number: int, mode: str, region: str,
                    **options: object) -> "Load":
         """Start telepage-load attached to a node, and wait until it is at work."""
-        words = [f"--{key.replace('_', '-')}={value}" for key, value in options.items()]
+        words = [f"--{key.replace('_', '-')}" + ("" if value is True else f"={value}")
+                 for key, value in options.items()]
         self._starts += 1
         process = self.lab.start(
             f"{self.name}-{name}-{self._starts}", self.build / "dts" / "telepage-load", mode,

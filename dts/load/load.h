@@ -43,7 +43,9 @@ struct load {
 	uint64_t until_void;	/* end at this many VOIDs, 0: never */
 	uint64_t seed;
 	const char *truth_path;
+	const char *record_path;
 	bool secondary;		/* attach as a DPDK secondary process */
+	bool reattach;		/* go on with the node's successor */
 
 	struct tp_client *client;
 	struct tp_thread *thread;
@@ -83,5 +85,6 @@ void load_watch(struct load *load);
 void load_write(struct load *load);
 void load_churn(struct load *load);
 void load_mix(struct load *load);
+void load_record(struct load *load);
 
 #endif /* LOAD_H */

@@ -30,6 +30,8 @@ static const struct {
 	{ "churn", "read, write and drop pages of --bytes, so that caches overflow", load_churn },
 	{ "mix", "everything at once, with pins and accesses in flight: made to be killed",
 	  load_mix },
+	{ "record", "read, write and swap words, each noted in --record for telepage-linearize",
+	  load_record },
 };
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 
@@ -109,7 +111,8 @@ main_usage(FILE *out)
 
 	fprintf(out, "usage: telepage-load MODE --prefix NAME --region NAME [--offset N] [--words N]\n"
 		"  [--stride N] [--count N] [--window N] [--bytes N] [--timeout MS]\n"
-		"  [--until-void N] [--seed N] [--truth FILE] [--secondary]\n\nmodes:\n");
+		"  [--until-void N] [--seed N] [--truth FILE] [--secondary]\n"
+		"  [--record FILE] [--reattach]\n\nmodes:\n");
 	for (i = 0; i < MODES; i++)
 		fprintf(out, "  %-10s %s\n", modes[i].name, modes[i].help);
 }
@@ -121,6 +124,7 @@ main_options(struct load *load, int argc, char **argv)
 		{ "prefix", required_argument, NULL, 0 },
 		{ "region", required_argument, NULL, 0 },
 		{ "truth", required_argument, NULL, 0 },
+		{ "record", required_argument, NULL, 0 },
 		{ "offset", required_argument, NULL, 1 },
 		{ "words", required_argument, NULL, 1 },
 		{ "stride", required_argument, NULL, 1 },
@@ -131,10 +135,12 @@ main_options(struct load *load, int argc, char **argv)
 		{ "until-void", required_argument, NULL, 1 },
 		{ "seed", required_argument, NULL, 1 },
 		{ "secondary", no_argument, NULL, 2 },
+		{ "reattach", no_argument, NULL, 3 },
 		{ NULL, 0, NULL, 0 },
 	};
-	const char **texts[] = { &load->prefix, &load->region_name, &load->truth_path };
-	uint64_t *numbers[] = { NULL, NULL, NULL, &load->offset, &load->words, &load->stride,
+	const char **texts[] = { &load->prefix, &load->region_name, &load->truth_path,
+		&load->record_path };
+	uint64_t *numbers[] = { NULL, NULL, NULL, NULL, &load->offset, &load->words, &load->stride,
 		&load->count, &load->window, &load->bytes, &load->timeout_ns, &load->until_void,
 		&load->seed };
 	int kind, index;
@@ -142,6 +148,8 @@ main_options(struct load *load, int argc, char **argv)
 	while ((kind = getopt_long(argc, argv, "", options, &index)) != -1) {
 		if (kind == 2)
 			load->secondary = true;
+		else if (kind == 3)
+			load->reattach = true;
 		else if (kind == 0)
 			*texts[index] = optarg;
 		else if (kind != 1 || !cli_parse_size(optarg, numbers[index]))
@@ -168,6 +176,7 @@ main_attach(struct load *load)
 		.file_prefix = load->prefix,
 		.thread_count = 1,
 		.timeout_ns = load->timeout_ns,
+		.reattach = load->reattach,
 		.way = load->secondary ? TP_ATTACH_SECONDARY : TP_ATTACH_AUTO,
 		.eal_argc = (int)RTE_DIM(eal_argv) - 1,
 		.eal_argv = eal_argv,
