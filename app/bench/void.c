@@ -4,7 +4,8 @@
  * void_lat: from kill -9 of the node that owns a page to the VOID of a program
  * that waits for the page on another node. Each sample is the death of a real
  * telepaged, at a random instant, and its restart. With the default times, and
- * with times that a small cluster of good links can have.
+ * with times that a small cluster of good links can have. The program is on its
+ * node's core: the other one is busy with taking the dead process apart.
  */
 #include <errno.h>
 #include <signal.h>
@@ -187,7 +188,7 @@ void_run(struct bench *bench, const char *name, const char *settings)
 	bench_hugepages_reserve(bench, VOID_HUGEPAGES);
 	ret = bench_link_prepare(bench, 1);
 	if (ret == 0)
-		ret = bench_pin(bench, 1);
+		ret = bench_pin(bench, 0);
 	if (ret == 0)
 		ret = void_open(&void_bench);
 	if (ret == 0)
