@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -24,10 +25,13 @@ static pid_t dead;	/* of a process that was there */
 static void
 name_of(char *path, const char *format, pid_t pid)
 {
-	char name[64];
+	const char *number = strstr(format, "%d");
 
-	snprintf(name, sizeof(name), format, pid);
-	snprintf(path, 128, "%s/%s", folder, name);
+	if (number == NULL)
+		snprintf(path, 128, "%s/%s", folder, format);
+	else
+		snprintf(path, 128, "%s/%.*s%d%s", folder, (int)(number - format), format, pid,
+			 number + 2);
 }
 
 static int
