@@ -253,6 +253,12 @@ int client_socket_attach(int sock, const struct tp_client_config *config,
 int client_control(struct tp_client *client, struct tp_control_request *request,
 		   struct tp_control_response *response, int *fds, unsigned int fd_count);
 
+/* The same within a deadline that is more than one request's. CLOCK_MONOTONIC, ns. */
+uint64_t client_control_deadline(const struct tp_client *client);
+int client_control_until(struct tp_client *client, uint64_t deadline_ns,
+			 struct tp_control_request *request, struct tp_control_response *response,
+			 int *fds, unsigned int fd_count);
+
 /* thread.c */
 uint32_t client_thread_poll(struct tp_thread *thread);
 bool client_thread_idle(const struct tp_thread *thread);
@@ -265,6 +271,9 @@ int client_request_send(struct tp_thread *thread, struct tp_op *op, uint32_t wor
 
 /* wait.c: the worker sleeps, sleep number asleep. */
 void client_bell_ring(struct tp_thread *thread, uint32_t worker, uint32_t asleep);
+
+/* op.c: end an access that is in flight, whatever comes of it later. */
+void client_op_give_up(struct tp_thread *thread, struct tp_op *op, enum tp_reason reason);
 
 /* op.c: the node's answer to op's request; guard is still set. */
 void client_op_completed(struct tp_thread *thread, struct tp_op *op, uint8_t guard,

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "client_priv.h"
@@ -20,17 +21,63 @@ control_check(const struct tp_control_request *request,
 			      request->op);
 		return -EPROTO;
 	}
-	if (response->reason != TP_OK)
-		return response->error != 0 ? -abs(response->error) :
-			-tp_reason_errno(response->reason);
-	return response->fd_count == fd_count ? 0 : -EPROTO;
+	if (response->reason == TP_OK)
+		return response->fd_count == fd_count ? 0 : -EPROTO;
+	/* What may have been done must not look as if it was not: tp_client_effect(). */
+	if (response->effect == TP_EFFECT_DONE)
+		return -EREMOTE;
+	if (response->effect != TP_EFFECT_NOT_DONE)
+		return -ETIMEDOUT;
+	return response->error != 0 ? -abs(response->error) : -tp_reason_errno(response->reason);
+}
+
+static uint64_t
+control_now_ns(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+uint64_t
+client_control_deadline(const struct tp_client *client)
+{
+	return control_now_ns() + client->control_timeout_ns;
+}
+
+/* One request at a time on the channel; who waits for the others does not wait longer. */
+static int
+control_lock(struct tp_client *client, uint64_t deadline_ns, uint64_t *left_ns)
+{
+	struct timespec until = {
+		.tv_sec = (time_t)(deadline_ns / 1000000000u),
+		.tv_nsec = (long)(deadline_ns % 1000000000u),
+	};
+	uint64_t now;
+
+	if (pthread_mutex_clocklock(&client->control_lock, CLOCK_MONOTONIC, &until) != 0)
+		return -EBUSY;
+	now = control_now_ns();
+	*left_ns = deadline_ns > now ? deadline_ns - now : 1;
+	return 0;
 }
 
 int
 client_control(struct tp_client *client, struct tp_control_request *request,
 	       struct tp_control_response *response, int *fds, unsigned int fd_count)
 {
+	return client_control_until(client, client_control_deadline(client), request, response, fds,
+				    fd_count);
+}
+
+int
+client_control_until(struct tp_client *client, uint64_t deadline_ns,
+		     struct tp_control_request *request, struct tp_control_response *response,
+		     int *fds, unsigned int fd_count)
+{
 	const struct tp_client_backend *backend = &client->backend;
+	uint64_t left_ns;
 	unsigned int i;
 	int ret;
 
@@ -40,11 +87,13 @@ client_control(struct tp_client *client, struct tp_control_request *request,
 		return -ECONNRESET;
 	request->magic = TP_CONTROL_MAGIC;
 	request->version = TP_CONTROL_VERSION;
-	/* A little less than we wait, so that the node's reason arrives. */
-	request->timeout_ns = client->control_timeout_ns - client->control_timeout_ns / 16;
 	memset(response, 0, sizeof(*response));
 
-	pthread_mutex_lock(&client->control_lock);
+	ret = control_lock(client, deadline_ns, &left_ns);
+	if (ret < 0)
+		return ret;
+	/* A little less than we wait, so that the node's reason arrives. */
+	request->timeout_ns = left_ns - left_ns / 16;
 	ret = backend->control(backend->ctx, request, response, fds, fd_count);
 	pthread_mutex_unlock(&client->control_lock);
 	if (ret < 0)

@@ -468,8 +468,8 @@ client_op_completed(struct tp_thread *thread, struct tp_op *op, uint8_t guard,
 }
 
 /* End an access whose answer did not come; the answer may come later. */
-static void
-op_give_up(struct tp_thread *thread, struct tp_op *op, enum tp_reason reason)
+void
+client_op_give_up(struct tp_thread *thread, struct tp_op *op, enum tp_reason reason)
 {
 	enum tp_effect effect = op->settling ? TP_EFFECT_UNKNOWN : TP_EFFECT_NOT_DONE;
 
@@ -509,12 +509,12 @@ op_check_end(struct tp_thread *thread, struct tp_op *op)
 		tp_client_is_alive(client);
 	}
 	if (unlikely(thread->corrupt)) {
-		op_give_up(thread, op, TP_CORRUPTION);
+		client_op_give_up(thread, op, TP_CORRUPTION);
 	} else if (unlikely(atomic_load_explicit(&client->dead, memory_order_relaxed))) {
-		op_give_up(thread, op, TP_NODE_CRASHED);
+		client_op_give_up(thread, op, TP_NODE_CRASHED);
 	} else if (unlikely(now >= op->deadline_tsc)) {
 		thread->stats.timeouts++;
-		op_give_up(thread, op, op_late_reason(thread, op));
+		client_op_give_up(thread, op, op_late_reason(thread, op));
 	}
 }
 

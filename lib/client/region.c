@@ -83,7 +83,7 @@ region_map(struct tp_client *client, const struct tp_control_region *info, int w
 
 /* A REGION_OPEN request, and the handle for what came back. */
 static int
-region_open(struct tp_client *client, struct tp_control_request *request,
+region_open(struct tp_client *client, uint64_t deadline_ns, struct tp_control_request *request,
 	    struct tp_client_region **region_out)
 {
 	struct tp_control_response response;
@@ -91,7 +91,7 @@ region_open(struct tp_client *client, struct tp_control_request *request,
 	int words_fd, ret;
 
 	client = client_live(client);
-	ret = client_control(client, request, &response, &words_fd, 1);
+	ret = client_control_until(client, deadline_ns, request, &response, &words_fd, 1);
 	if (ret < 0)
 		return ret;
 	if (!region_info_is_valid(client, &response.region)) {
@@ -131,6 +131,8 @@ tp_client_region_create(struct tp_client *client, const struct tp_client_region_
 			struct tp_client_region **region)
 {
 	struct tp_control_request request = { .op = TP_CONTROL_REGION_CREATE };
+	struct tp_control_request open = { .op = TP_CONTROL_REGION_OPEN };
+	uint64_t deadline_ns = client_control_deadline(client);
 	struct tp_control_response response;
 	uint64_t page_bytes = config->page_bytes ? config->page_bytes :
 		client->geometry.page_bytes;
@@ -153,13 +155,17 @@ tp_client_region_create(struct tp_client *client, const struct tp_client_region_
 	if (config->node_count != 0)
 		memcpy(request.region.nodes, config->nodes,
 		       config->node_count * sizeof(config->nodes[0]));
-	ret = client_control(client_live(client), &request, &response, NULL, 0);
-	if (ret == 0)
-		ret = tp_client_region_open(client, config->name, region);
-	if (ret == 0)
-		/* Who creates a read-only region fills it; the node knows who that was. */
-		(*region)->writable = true;
-	return ret;
+	ret = client_control_until(client_live(client), deadline_ns, &request, &response, NULL, 0);
+	if (ret < 0)
+		return ret;
+	region_name_copy(open.region.name, config->name);
+	ret = region_open(client, deadline_ns, &open, region);
+	if (ret < 0)
+		/* It is there all the same: an error that says "not done" would be wrong. */
+		return ret == -EINPROGRESS ? ret : -EREMOTE;
+	/* Who creates a read-only region fills it; the node knows who that was. */
+	(*region)->writable = true;
+	return 0;
 }
 
 int
@@ -168,7 +174,8 @@ tp_client_region_open(struct tp_client *client, const char *name, struct tp_clie
 	struct tp_control_request request = { .op = TP_CONTROL_REGION_OPEN };
 	int ret = region_name_copy(request.region.name, name);
 
-	return ret < 0 ? ret : region_open(client, &request, region);
+	return ret < 0 ? ret :
+		region_open(client, client_control_deadline(client), &request, region);
 }
 
 int
@@ -180,7 +187,7 @@ tp_client_region_open_at(struct tp_client *client, uint64_t address,
 		.address = address,
 	};
 	struct tp_client_region *region;
-	int ret = region_open(client, &request, &region);
+	int ret = region_open(client, client_control_deadline(client), &request, &region);
 
 	if (ret < 0)
 		return ret;

@@ -75,11 +75,11 @@ client_socket_connect(const char *path, uint64_t timeout_ns)
 	return sock;
 }
 
-/* Wait until there is something to receive. 0, -ETIMEDOUT or another errno. */
+/* Wait until it can be sent to, or received from. 0, -ETIMEDOUT or another errno. */
 static int
-socket_await(int sock, uint64_t deadline_ns)
+socket_await(int sock, short events, uint64_t deadline_ns)
 {
-	struct pollfd event = { .fd = sock, .events = POLLIN };
+	struct pollfd event = { .fd = sock, .events = events };
 	uint64_t now = socket_now_ns();
 	int ret;
 
@@ -103,12 +103,15 @@ socket_exchange(int sock, uint32_t *unanswered, uint64_t timeout_ns,
 		int fds[SOCKET_FDS], unsigned int *fd_count)
 {
 	uint64_t deadline_ns = socket_now_ns() + timeout_ns;
-	ssize_t ret = tp_fd_send(sock, request, sizeof(*request), NULL, 0);
+	ssize_t ret = socket_await(sock, POLLOUT, deadline_ns);
 
+	if (ret < 0)
+		return (int)ret;
+	ret = tp_fd_send(sock, request, sizeof(*request), NULL, 0);
 	if (ret < 0)
 		return ret == -EPIPE ? -ECONNRESET : (ret == -EAGAIN ? -ETIMEDOUT : (int)ret);
 	for (;;) {
-		ret = socket_await(sock, deadline_ns);
+		ret = socket_await(sock, POLLIN, deadline_ns);
 		if (ret == 0)
 			ret = tp_fd_recv(sock, response, sizeof(*response), fds, SOCKET_FDS,
 					 fd_count);
@@ -186,8 +189,10 @@ client_socket_control(void *ctx, const struct tp_control_request *request,
 	int received[SOCKET_FDS];
 	int ret;
 
+	/* The node has a sixteenth less: see client_control_until(). */
 	ret = socket_exchange(client->socket, &client->control_unanswered,
-			      client->control_timeout_ns, request, response, received, &count);
+			      request->timeout_ns + request->timeout_ns / 15, request, response,
+			      received, &count);
 	if (ret == -ECONNRESET)
 		tp_client_is_alive(client);
 	if (ret < 0)
@@ -230,15 +235,14 @@ socket_import(const int fds[SOCKET_SEGMENTS], struct tp_segment *segments[SOCKET
 
 /* Ask to join, and map what the node gives. bells: shape [TP_ABI_WORKERS_MAX], all or none. */
 static int
-socket_attach(int sock, const struct tp_client_config *config,
+socket_attach(int sock, const struct tp_client_config *config, uint64_t timeout_ns,
 	      struct tp_segment *segments[SOCKET_SEGMENTS], int *bells, uint32_t *bell_count)
 {
 	unsigned int count = 0;
 	int fds[SOCKET_FDS];
 	int ret;
 
-	ret = socket_ask(sock, config->control_timeout_ns, TP_CONTROL_ATTACH, config->thread_count,
-			 fds, &count);
+	ret = socket_ask(sock, timeout_ns, TP_CONTROL_ATTACH, config->thread_count, fds, &count);
 	if (ret < 0)
 		return ret;
 	if (count < SOCKET_SEGMENTS) {
@@ -289,14 +293,17 @@ client_socket_attach(int sock, const struct tp_client_config *config_in,
 	int bells[TP_ABI_WORKERS_MAX];
 	struct tp_client_backend backend = { .bells = bells };
 	struct tp_client_config config;
+	uint64_t begun_ns = socket_now_ns(), left_ns, used_ns;
 	struct tp_client *client;
 	int i, ret;
 
 	ret = socket_config(config_in, &config, path, sizeof(path));
 	if (ret == 0 && sock < 0)
 		ret = sock = client_socket_connect(config.socket_path, config.control_timeout_ns);
+	used_ns = socket_now_ns() - begun_ns;
+	left_ns = config.control_timeout_ns > used_ns ? config.control_timeout_ns - used_ns : 1;
 	if (ret >= 0)
-		ret = socket_attach(sock, &config, segments, bells, &backend.bell_count);
+		ret = socket_attach(sock, &config, left_ns, segments, bells, &backend.bell_count);
 	if (ret < 0)
 		goto fail;
 	backend.node = tp_segment_base(segments[SOCKET_NODE]);

@@ -255,12 +255,8 @@ tp_thread_unregister(struct tp_thread *thread)
 
 	/* Whoever forgot an access or a pin: nothing of it may be touched again. */
 	for (i = 0; i < CLIENT_PENDING; i++) {
-		if (thread->pending_free & 1ull << i || thread->pending[i].op == NULL)
-			continue;
-		thread->pending[i].op->state = CLIENT_OP_DONE;
-		thread->pending[i].op->result = tp_result_unknown(TP_TIMEOUT);
-		thread->pending[i].op = NULL;
-		thread->pending[i].late = true;
+		if (!(thread->pending_free & 1ull << i) && thread->pending[i].op != NULL)
+			client_op_give_up(thread, thread->pending[i].op, TP_TIMEOUT);
 	}
 	for (i = 0; i < TP_ABI_GUARDS; i++)
 		if (~thread->guards_free & 1u << i)

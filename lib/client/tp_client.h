@@ -8,6 +8,7 @@
 #ifndef TP_CLIENT_H
 #define TP_CLIENT_H
 
+#include <errno.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -216,11 +217,37 @@ void tp_thread_unregister(struct tp_thread *thread);
 void tp_thread_timeout_set(struct tp_thread *thread, uint64_t timeout_ns);
 
 /*
- * Regions. All calls wait for the node, at most control_timeout_ns, and may be
- * made from any thread. Errors common to them:
+ * Regions. All calls wait for the node, at most control_timeout_ns in all, and may
+ * be made from any thread. Errors common to them:
  *   -ETIMEDOUT, -ECONNRESET (the node is gone), -EHOSTUNREACH, -ENETUNREACH,
- *   -EPROTO (it answered nonsense), -EOPNOTSUPP (a backend without control).
+ *   -EPROTO (it answered nonsense), -EOPNOTSUPP (a backend without control),
+ *   -EBUSY (calls of other threads took all the time),
+ *   -EREMOTE (it was done in the cluster, but not here: open the region again).
+ * Whether a call that failed changed something: tp_client_effect().
  */
+
+/**
+ * What is known of the effect of a call of this header that changes something
+ * (create, destroy, reset, alloc, free) by what it returned.
+ *
+ * @threads Any.
+ */
+static inline enum tp_effect
+tp_client_effect(int ret)
+{
+	switch (ret) {
+	case 0:
+	case -EREMOTE:
+		return TP_EFFECT_DONE;
+	case -EINPROGRESS:	/* of a backend that does not wait */
+	case -ETIMEDOUT:
+	case -ECONNRESET:
+	case -EPROTO:
+		return TP_EFFECT_UNKNOWN;
+	default:
+		return TP_EFFECT_NOT_DONE;
+	}
+}
 
 struct tp_client_region_config {
 	const char *name;		/* 1 to 63 of [a-z0-9._-] */

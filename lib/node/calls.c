@@ -24,10 +24,23 @@ calls_end(struct tp_control *control, struct control_call *call, enum tp_reason 
 		control->stats.calls_failed++;
 }
 
-/* The reason that stands for an errno; the call had no effect. */
+/* Does the call change what is in the store? */
+static bool
+call_writes_store(const struct control_call *call)
+{
+	return call->request.op == TP_CONTROL_REGION_CREATE ||
+		call->request.op == TP_CONTROL_REGION_DESTROY ||
+		call->request.op == TP_CONTROL_REGION_RESET;
+}
+
+/*
+ * The reason that stands for an errno, and whether the call had an effect: none
+ * if it was refused; an error of the store itself may come after the change.
+ */
 void
 calls_end_errno(struct tp_control *control, struct control_call *call, int error)
 {
+	enum tp_effect effect = TP_EFFECT_NOT_DONE;
 	enum tp_reason reason;
 
 	switch (error) {
@@ -53,11 +66,25 @@ calls_end_errno(struct tp_control *control, struct control_call *call, int error
 	case EBADMSG:
 		reason = TP_CORRUPTION;
 		break;
-	default:
+	case EAGAIN:
+	case EBUSY:
+		/* Others changed the same all the time: ours was never taken. */
 		reason = TP_UNREACHABLE;
 		break;
+	default:
+		reason = TP_UNREACHABLE;
+		if (call_writes_store(call))
+			effect = TP_EFFECT_UNKNOWN;
+		break;
 	}
-	calls_end(control, call, reason, TP_EFFECT_NOT_DONE, error);
+	calls_end(control, call, reason, effect, error);
+}
+
+/* Is there a session for messages between the control sides? */
+bool
+calls_reach(const struct tp_control *control, uint16_t node)
+{
+	return atomic_load_explicit(&control->shared.reachable[node], memory_order_relaxed) != 0;
 }
 
 static void
@@ -366,6 +393,16 @@ call_run(struct tp_control *control, struct control_call *call)
 	}
 }
 
+/* The session that carried the question is lost: no answer will come. */
+static void
+call_remote(struct tp_control *control, struct control_call *call)
+{
+	if (calls_reach(control, call->node))
+		return;
+	calls_end(control, call, TP_UNREACHABLE, call->request.op == TP_CONTROL_GENERATION ?
+		TP_EFFECT_NOT_DONE : TP_EFFECT_UNKNOWN, EHOSTUNREACH);
+}
+
 static void
 call_timeout(struct tp_control *control, struct control_call *call)
 {
@@ -395,6 +432,8 @@ calls_poll(struct tp_control *control)
 			call_run(control, call);
 		else if (call->state == CONTROL_CALL_SEEN)
 			call_seen(control, call);
+		else if (call->state == CONTROL_CALL_REMOTE)
+			call_remote(control, call);
 		if (call->state != CONTROL_CALL_DONE && control->now >= call->deadline)
 			call_timeout(control, call);
 		work += call->state == CONTROL_CALL_DONE;
@@ -437,6 +476,7 @@ tp_control_call(struct tp_control *control, int client, const struct tp_control_
 	call->response.version = TP_CONTROL_VERSION;
 	call->response.op = request->op;
 	timeout = request->timeout_ns == 0 ? CONTROL_TIMEOUT_NS : request->timeout_ns;
+	call->since = now;
 	call->deadline = now + RTE_MIN(timeout, CALLS_TIMEOUT_MAX_NS);
 	if (!call_is_sound(request))
 		calls_end_errno(control, call, EINVAL);

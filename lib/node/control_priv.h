@@ -78,6 +78,8 @@ struct control_call {
 	uint8_t state;			/* enum control_call_state */
 	int16_t client;
 	uint32_t ticket;		/* of the message that asks another node */
+	uint16_t node;			/* that one */
+	uint64_t since;
 	uint32_t region_id;
 	uint64_t change;
 	uint64_t deadline;
@@ -189,6 +191,7 @@ void clients_destroy(struct tp_control *control);
 uint32_t calls_poll(struct tp_control *control);
 void calls_cancel(struct tp_control *control, int client);
 struct control_call *calls_waiting(struct tp_control *control, uint32_t ticket);
+bool calls_reach(const struct tp_control *control, uint16_t node);
 void calls_end(struct tp_control *control, struct control_call *call, enum tp_reason reason,
 	enum tp_effect effect, int error);
 void calls_end_errno(struct tp_control *control, struct control_call *call, int error);

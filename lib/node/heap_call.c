@@ -13,6 +13,7 @@
 #include "control_priv.h"
 #include "tp_generation.h"
 
+#define HEAP_REACH_NS UINT64_C(100000000)	/* for the session with a member */
 #define HEAP_BOOT_SHIFT 24	/* generations of one process life before the next one's */
 
 /* Make this node's heap region, or take the old one over with nothing in it. */
@@ -130,6 +131,13 @@ heap_call_remote(struct tp_control *control, struct control_call *call, uint16_t
 		calls_end(control, call, TP_UNREACHABLE, TP_EFFECT_NOT_DONE, EHOSTUNREACH);
 		return;
 	}
+	/* A member that has only just come has no session yet: it is tried again. */
+	if (!calls_reach(control, node)) {
+		if (control->now >= call->since + HEAP_REACH_NS)
+			calls_end(control, call, TP_UNREACHABLE, TP_EFFECT_NOT_DONE, EHOSTUNREACH);
+		return;
+	}
+	call->node = node;
 	call->ticket = ++control->call_ticket;
 	msg.call = rte_cpu_to_le_32(call->ticket);
 	call->state = CONTROL_CALL_REMOTE;

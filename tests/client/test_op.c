@@ -352,7 +352,7 @@ test_thread_retired_reused_after_late_answer(void **state)
 	assert_false(tp_submit_read(threads[1], f->region, 0, &value, 8, &op));
 	fake_node_poll(f->fake);
 	tp_thread_unregister(threads[1]);
-	assert_void(op.result, TP_TIMEOUT, TP_EFFECT_UNKNOWN, 0);
+	assert_void(op.result, TP_TIMEOUT, TP_EFFECT_NOT_DONE, 0);
 	assert_int_equal(tp_thread_register(f->client, &again), -EAGAIN);
 	late.cookie = f->fake->last.cookie;
 	fake_node_answer(f->fake, 1, worker_of(0), &late);

@@ -187,6 +187,62 @@ test_control_errors_as_errno(void **state)
 	assert_int_equal(tp_client_region_open(f->client, "test", &region), -EPIPE);
 }
 
+static struct {
+	uint32_t op;			/* 0: all */
+	enum tp_reason reason;
+	enum tp_effect effect;
+	int32_t error;
+} refusal;
+
+static void
+hook_refuse(struct fake_node *fake, struct tp_control_response *response)
+{
+	if (refusal.op != 0 && response->op != refusal.op)
+		return;
+	response->reason = (uint32_t)refusal.reason;
+	response->effect = (uint32_t)refusal.effect;
+	response->error = refusal.error;
+}
+
+/* What may have been done never looks as if it was not. */
+static void
+test_control_effect_is_known_by_the_error(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_client_region_config config = { .name = "fresh", .bytes = 4096 };
+	struct tp_client_region *region;
+	int ret;
+
+	assert_int_equal(tp_client_effect(0), TP_EFFECT_DONE);
+	f->fake->control_error = -ECONNRESET;
+	assert_int_equal(tp_client_effect(tp_client_region_destroy(f->client, "test")),
+			 TP_EFFECT_UNKNOWN);
+	f->fake->control_error = 0;
+	f->fake->control_hook = hook_refuse;
+	/* An error of the store, met after the change was made. */
+	refusal.reason = TP_UNREACHABLE;
+	refusal.effect = TP_EFFECT_UNKNOWN;
+	refusal.error = EIO;
+	ret = tp_client_region_reset(f->client, "test");
+	assert_int_equal(ret, -ETIMEDOUT);
+	assert_int_equal(tp_client_effect(ret), TP_EFFECT_UNKNOWN);
+	refusal.effect = TP_EFFECT_NOT_DONE;
+	ret = tp_client_region_reset(f->client, "test");
+	assert_int_equal(ret, -EIO);
+	assert_int_equal(tp_client_effect(ret), TP_EFFECT_NOT_DONE);
+	/* Made, and then this node has no memory for it. */
+	refusal.reason = TP_EXHAUSTED;
+	refusal.effect = TP_EFFECT_DONE;
+	refusal.error = ENOMEM;
+	ret = tp_client_region_create(f->client, &config, &region);
+	assert_int_equal(ret, -EREMOTE);
+	assert_int_equal(tp_client_effect(ret), TP_EFFECT_DONE);
+	refusal.op = TP_CONTROL_REGION_OPEN;
+	refusal.effect = TP_EFFECT_NOT_DONE;
+	assert_int_equal(tp_client_region_create(f->client, &config, &region), -EREMOTE);
+	refusal.op = 0;
+}
+
 static void
 test_alloc_and_generation_round_trip(void **state)
 {
@@ -280,6 +336,7 @@ main(void)
 		fixture_test(test_region_description_bad_protocol_error),
 		fixture_test(test_control_answer_bad_protocol_error),
 		fixture_test(test_control_errors_as_errno),
+		fixture_test(test_control_effect_is_known_by_the_error),
 		fixture_test(test_alloc_and_generation_round_trip),
 		cmocka_unit_test(test_backend_without_control_unsupported),
 		cmocka_unit_test(test_backend_headers_bad_refused),

@@ -690,6 +690,78 @@ test_call_random_bytes_refused(void **state)
 	cluster_destroy(cluster);
 }
 
+/* The node whose heap it is dies with the question: the call ends when that is known. */
+static void
+test_alloc_node_dies_unknown_before_deadline(void **state)
+{
+	struct cluster *cluster = cluster_create(1, 32);
+	struct tp_control *control = cluster->nodes[1].control;
+	struct tp_control_request request = { .magic = TP_CONTROL_MAGIC,
+		.version = TP_CONTROL_VERSION, .op = TP_CONTROL_ALLOC, .node = 3, .bytes = 64,
+		.timeout_ns = 50000 * CLUSTER_MS };
+	struct tp_control_response response;
+	struct cluster_client client;
+	uint64_t begun;
+	int call;
+
+	cluster_attach(cluster, 1, &client);
+	begun = cluster->now;
+	call = tp_control_call(control, client.id, &request, cluster->now);
+	assert_true(call >= 0);
+	cluster_node_kill(cluster, 3);
+	while (tp_control_call_result(control, call, &response, NULL, 0) == -EINPROGRESS)
+		cluster_step(cluster);
+	assert_int_equal(response.reason, TP_UNREACHABLE);
+	assert_int_equal(response.effect, TP_EFFECT_UNKNOWN);
+	assert_true(cluster->now - begun < 1000 * CLUSTER_MS);
+	/* One that was never sent is not done. */
+	call = tp_control_call(control, client.id, &request, cluster->now);
+	while (tp_control_call_result(control, call, &response, NULL, 0) == -EINPROGRESS)
+		cluster_step(cluster);
+	assert_int_equal(response.reason, TP_UNREACHABLE);
+	assert_int_equal(response.effect, TP_EFFECT_NOT_DONE);
+	cluster_detach(&client);
+	cluster_destroy(cluster);
+}
+
+/* The home does not run for longer than an atomic waits. */
+static void
+test_atomic_home_stops_fate_is_learnt(void **state)
+{
+	struct cluster *cluster = cluster_create(1, 32);
+	struct cluster_client client, owner;
+	struct tp_client_region *region;
+	uint32_t i, unknown = 0;
+	uint64_t done = 0;
+	struct tp_op op;
+
+	cluster_attach(cluster, 1, &client);
+	cluster_attach(cluster, 2, &owner);
+	region_make(&owner, "fate", 1, TP_REGION_HOME);
+	region = region_open(&client, "fate");
+	for (i = 0; i < 40; i++) {
+		tp_thread_timeout_set(client.thread, (i % 4 + 1) * CLUSTER_MS);
+		cluster->nodes[2].paused = i % 2 == 0;
+		tp_submit_atomic(client.thread, region, 8, TP_ATOMIC_ADD, 8, 1, 0, &op);
+		tp_op_wait(client.thread, &op);
+		cluster->nodes[2].paused = false;
+		unknown += op.result.effect == TP_EFFECT_UNKNOWN;
+		tp_thread_timeout_set(client.thread, 500 * CLUSTER_MS);
+		tp_op_settle(client.thread, region, &op);
+		assert_int_not_equal(op.result.effect, TP_EFFECT_UNKNOWN);
+		if (!tp_result_is_ok(op.result))
+			continue;
+		assert_int_equal(op.value, done);
+		done++;
+	}
+	assert_true(unknown > 0);
+	assert_int_equal(read_ok(&client, region, 8), done);
+	assert_idle(cluster);
+	cluster_detach(&owner);
+	cluster_detach(&client);
+	cluster_destroy(cluster);
+}
+
 static void
 test_nodes_share_under_loss_and_reordering(void **state)
 {
@@ -726,6 +798,8 @@ main(void)
 		cmocka_unit_test(test_nodes_share_pages_and_atomics_are_exact),
 		cmocka_unit_test(test_nodes_share_pages_with_two_workers),
 		cmocka_unit_test(test_nodes_share_more_pages_than_cache),
+		cmocka_unit_test(test_alloc_node_dies_unknown_before_deadline),
+		cmocka_unit_test(test_atomic_home_stops_fate_is_learnt),
 		cmocka_unit_test(test_nodes_share_under_loss_and_reordering),
 		cmocka_unit_test(test_control_paused_lease_lapses_and_is_renewed),
 		cmocka_unit_test(test_node_fenced_while_joining_joins_again),
