@@ -36,6 +36,7 @@ struct atomic_job {
 	uint64_t spread;	/* call i goes to word i % spread */
 	uint64_t width;
 	uint64_t old;		/* of the last call */
+	bool no_settle;		/* one that ended unknown stays so */
 	struct cli_latency *latency;
 };
 
@@ -48,6 +49,7 @@ atomic_options(struct atomic_job *job, int argc, char **argv)
 		{ "spread", required_argument, NULL, 's' },
 		{ "width", required_argument, NULL, 'w' },
 		{ "latency", no_argument, NULL, 'l' },
+		{ "no-settle", no_argument, NULL, 'n' },
 		{ NULL, 0, NULL, 0 },
 	};
 	int option;
@@ -72,9 +74,12 @@ atomic_options(struct atomic_job *job, int argc, char **argv)
 		case 'l':
 			job->latency = cli_latency_create();
 			break;
+		case 'n':
+			job->no_settle = true;
+			break;
 		default:
 			return cli_usage("atomic REGION OFFSET OP [VALUE [VALUE]] [--count N] "
-					 "[--spread N] [--width 4|8] [--latency]");
+					 "[--spread N] [--width 4|8] [--latency] [--no-settle]");
 		}
 	}
 	return -1;
@@ -111,6 +116,23 @@ atomic_arguments(struct atomic_job *job, int argc, char **argv)
 	return CLI_OK;
 }
 
+/* One attempt; if its answer was lost, what its home says became of it. */
+static struct tp_result
+atomic_attempt(struct cli *cli, struct atomic_job *job, uint64_t offset, uint64_t *until_ns)
+{
+	struct tp_result result;
+	struct tp_op op;
+
+	tp_submit_atomic(cli->thread, job->region, offset, job->name->op,
+			 (unsigned int)job->width, job->operand, job->compare, &op);
+	result = tp_op_wait(cli->thread, &op);
+	while (result.effect == TP_EFFECT_UNKNOWN && !job->no_settle &&
+	       cli_may_repeat(cli, result, until_ns))
+		result = tp_op_settle(cli->thread, NULL, &op);
+	job->old = op.value;
+	return result;
+}
+
 /* One call, again while it is known not to have been done. */
 static struct tp_result
 atomic_call(struct cli *cli, struct atomic_job *job, uint64_t offset)
@@ -119,9 +141,7 @@ atomic_call(struct cli *cli, struct atomic_job *job, uint64_t offset)
 	uint64_t until_ns = 0;
 
 	do {
-		result = tp_atomic(cli->thread, job->region, offset, job->name->op,
-				   (unsigned int)job->width, job->operand, job->compare,
-				   &job->old);
+		result = atomic_attempt(cli, job, offset, &until_ns);
 	} while (!tp_result_is_ok(result) && result.effect == TP_EFFECT_NOT_DONE &&
 		 cli_may_repeat(cli, result, &until_ns));
 	return result;

@@ -26,8 +26,10 @@ const struct cli_command cli_commands[] = {
 	  "copy a file (- for stdin) into a region", true, cli_put },
 	{ "get", "REGION FILE [--offset N] [--bytes N] [--latency]",
 	  "copy a region into a file (- for stdout)", true, cli_get },
-	{ "atomic", "REGION OFFSET OP [VALUE [VALUE]] [--count N] [--spread N] [--width 4|8]",
-	  "load, store, add, cas, exchange, and, or", true, cli_atomic },
+	{ "atomic", "REGION OFFSET OP [VALUE [VALUE]] [--count N] [--spread N] [--width 4|8] "
+	  "[--no-settle]",
+	  "load, store, add, cas, exchange, and, or; where an answer is lost, ask what became\n"
+	  "      of it, unless told not to", true, cli_atomic },
 	{ "inject", "KIND [--peer N,...] [--region R] [--rate P] [--delay US] [--after N] "
 	  "[--one-way] | list | clear",
 	  "let the node fail: unreachable, timeout, partition, crash, permission, corruption,\n"
