@@ -8,9 +8,11 @@
  * one of a set makes room for the next. A set remembers when the last result it
  * let go of was run, so it can say how far back its silence means "not run". A
  * set, not a ring with an index: one line an atomic, known as soon as the message
- * is seen. Fences (ids that must not be run any more) are another matter: none
- * may ever be forgotten, so they have a pool of their own. One is needed only
- * while the atomic may still arrive in the session it was sent in.
+ * is seen, and for the next one of a thread even before: it costs 8 ns then,
+ * and 100 if it is fetched when it is needed. Fences (ids that must not be run any
+ * more) are another matter: none may ever be forgotten, so they have a pool of
+ * their own. One is needed only while the atomic may still arrive in the session
+ * it was sent in.
  */
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -116,6 +118,7 @@ coherence_kept_find(const struct tp_coherence *c, const struct coherence_id *id)
 uint64_t *
 coherence_kept_add(struct tp_coherence *c, const struct coherence_id *id)
 {
+	const struct coherence_id next = { id->origin, id->sequence + 1 };
 	struct coherence_kept_set *set = kept_set(c, id);
 	int way = 0;
 
@@ -129,6 +132,8 @@ coherence_kept_add(struct tp_coherence *c, const struct coherence_id *id)
 	set->result[way].origin = id->origin;
 	set->result[way].sequence = id->sequence;
 	set->run_at[way] = kept_stamp(c->now);
+	/* Most likely the thread's next atomic comes here as well, and soon. */
+	coherence_kept_prefetch(c, &next);
 	return &set->result[way].value;
 }
 
