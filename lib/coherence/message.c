@@ -298,6 +298,11 @@ tp_coherence_message(struct tp_coherence *c, uint16_t from_node, uint16_t from_w
 	}
 	ev.has_token = message_kinds[msg->type].request;
 	ev.has_payload = payload_bytes != 0 || msg->flags & (TP_MSG_F_IN_PLACE | TP_MSG_F_ZERO);
+	/* It has not come up here: its session was made while this node was fenced. */
+	if (from_node <= c->config.node_id_max && c->peers[from_node].worker_count == 0) {
+		message_drop(&ev, &c->stats.stale_messages);
+		return;
+	}
 	if (!message_is_formed(c, from_node, from_worker, msg)) {
 		message_drop(&ev, &c->stats.bad_messages);
 		return;

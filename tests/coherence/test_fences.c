@@ -279,6 +279,27 @@ test_put_deferred_when_its_session_ends_is_sent_once_more(void **state)
 	net_destroy(net);
 }
 
+/* Sessions are made while a node is fenced, too; its peers come up after that. */
+static void
+test_message_of_peer_not_yet_up_is_dropped_not_malformed(void **state)
+{
+	struct net_config config = { .nodes = 3, .pages = 2, .home_count = 1, .node_id_max = 5 };
+	struct net *net = net_create(&config);
+	const struct tp_coherence_stats *stats = tp_coherence_stats_get(net->node[0].engine);
+	uint64_t stale = stats->stale_messages;
+
+	assert_int_equal(answer_to(net, 4, TP_MSG_GET_S, 0), 0);
+	assert_int_equal(outbox.count, 1);
+	assert_int_equal(actions[0].type, TP_ACTION_REQUEST_DONE);
+	assert_int_equal(stats->stale_messages, stale + 1);
+	assert_int_equal(stats->bad_messages, 0);
+	assert_string_equal(net_home_state(net, 0), "U");
+	outbox.count = 0;
+	tp_coherence_peer_up(net->node[0].engine, 4, 1, net->now, &outbox);
+	assert_int_equal(answer_to(net, 4, TP_MSG_GET_S, 0), TP_MSG_DATA_S);
+	net_destroy(net);
+}
+
 int
 main(void)
 {
@@ -290,6 +311,7 @@ main(void)
 		cmocka_unit_test(test_lost_page_write_back_after_all_is_not_taken),
 		cmocka_unit_test(test_lost_page_reader_fenced_ends_the_wait),
 		cmocka_unit_test(test_put_deferred_when_its_session_ends_is_sent_once_more),
+		cmocka_unit_test(test_message_of_peer_not_yet_up_is_dropped_not_malformed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
