@@ -382,14 +382,14 @@ op_refused(struct tp_thread *thread, struct tp_op *op, const struct tp_abi_compl
 
 /*
  * The home would know of an atomic that it ran within the last span_ns. Was this
- * one begun after that? Clocks run at the same speed, but not exactly.
+ * one begun after that? Their clocks are measured to a percent at worst.
  */
 static bool
 op_is_within(const struct tp_thread *thread, const struct tp_op *op, uint64_t span_ns)
 {
 	uint64_t age = client_now(thread->client->backend.virtual_tsc) - op->begun_tsc;
 
-	return age + age / 256 < client_tsc_from_ns(thread->client, span_ns);
+	return age + age / 64 < client_tsc_from_ns(thread->client, span_ns);
 }
 
 /* What became of the atomic that op asked after. */

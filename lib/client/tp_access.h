@@ -172,10 +172,11 @@ bool tp_submit_nop(struct tp_thread *thread, uint32_t worker, struct tp_op *op);
  *   - VOID with TP_EFFECT_NOT_DONE and the reason of before: it was not done and
  *     never will be, whatever of it is still on its way.
  *   - VOID with TP_EFFECT_UNKNOWN still, because of: TP_TIMEOUT, TP_UNREACHABLE (no
- *     answer of the page's home; ask again), TP_NODE_CRASHED (the home has lost
- *     what it knew), TP_EXHAUSTED (its result is not kept any more), TP_GENERATION
- *     (the region was reset), or the reason of before, for an atomic that was done
- *     on this node in a page that was being taken away: nobody knows.
+ *     answer of the page's home; ask again), TP_NODE_CRASHED (the home has died),
+ *     TP_EXHAUSTED (the home would not know any more: it was too long ago, or before
+ *     the home began anew), TP_GENERATION (the region was reset), or the reason of
+ *     before, for an atomic that was done on this node in a page that was being
+ *     taken away: nobody knows.
  * Of any other op the outcome stays as it is. May be asked as often as wanted, by
  * any thread, and after attaching anew.
  *
