@@ -4,6 +4,7 @@
  * What one access does to one page. docs/coherence.md, "Frame word, guards,
  * completion". Owner: the calling thread.
  */
+#include "heir.h"
 #include "hit.h"
 #include "op.h"
 

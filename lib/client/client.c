@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "heir.h"
 #include "hit.h"
 #include "tp_address.h"
 

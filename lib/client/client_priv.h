@@ -186,52 +186,6 @@ struct tp_client {
 	struct tp_thread threads[];
 };
 
-static inline struct tp_thread *
-client_thread_heir(struct tp_thread *thread)
-{
-	/* pairs with the release in reattach_publish() */
-	return atomic_load_explicit(&thread->heir, memory_order_acquire);
-}
-
-/* What a handle of a client stands for after a re-attach: itself if there was none. */
-static inline struct tp_client *
-client_live(struct tp_client *client)
-{
-	struct tp_client *heir;
-
-	while ((heir = atomic_load_explicit(&client->heir, memory_order_acquire)) != NULL)
-		client = heir;
-	return client;
-}
-
-static inline struct tp_client_region *
-client_region_live(struct tp_client_region *region)
-{
-	struct tp_client_region *heir;
-
-	while ((heir = atomic_load_explicit(&region->heir, memory_order_acquire)) != NULL)
-		region = heir;
-	return region;
-}
-
-/* reattach.c */
-enum tp_reason client_follow_heirs(struct tp_thread **thread, struct tp_client_region **region);
-struct tp_thread *client_thread_of(struct tp_thread *thread, const struct tp_op *op);
-int client_keeper_start(struct tp_client *client);
-void client_keeper_stop(struct tp_client *client);
-
-/*
- * A thread and a region as they are to be used together: of one client, that of
- * the present node. TP_OK, or why there are none.
- */
-static inline enum tp_reason
-client_follow(struct tp_thread **thread, struct tp_client_region **region)
-{
-	if (likely((*thread)->client == (*region)->client && client_thread_heir(*thread) == NULL))
-		return TP_OK;
-	return client_follow_heirs(thread, region);
-}
-
 /* client.c: attach to a backend with a copy of its record; NULL lock fields are made here. */
 int client_create(const struct tp_client_backend *backend, struct tp_client **client);
 uint64_t client_tsc_from_ns(const struct tp_client *client, uint64_t ns);

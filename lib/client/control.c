@@ -9,7 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "client_priv.h"
+#include "heir.h"
 
 static int
 control_check(const struct tp_control_request *request,

@@ -16,6 +16,7 @@
  */
 #include <errno.h>
 
+#include "heir.h"
 #include "hit.h"
 #include "op.h"
 #include "tp_shard.h"

@@ -25,6 +25,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "heir.h"
 #include "hit.h"
 
 #define REATTACH_STEP_MS 10		/* between attempts: doubled up to */

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "client_priv.h"
+#include "heir.h"
 #include "tp_address.h"
 
 /* What the node says of a region, before any of it is used. */

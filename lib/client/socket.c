@@ -17,7 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "client_priv.h"
+#include "heir.h"
 
 /* The descriptors of an ATTACH response, in this order; then a doorbell for each worker. */
 enum { SOCKET_NODE, SOCKET_SLOTS, SOCKET_CLIENT, SOCKET_SEGMENTS };

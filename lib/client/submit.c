@@ -4,6 +4,7 @@
  * The calls of tp_access.h: check the arguments, fill in the access, start it.
  * The synchronous ones try a hit before they make an access at all.
  */
+#include "heir.h"
 #include "hit.h"
 #include "op.h"
 

@@ -7,7 +7,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "client_priv.h"
+#include "heir.h"
 
 void
 client_thread_init(struct tp_client *client, struct tp_thread *thread, uint32_t index)

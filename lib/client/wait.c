@@ -19,7 +19,7 @@
 #include <rte_cycles.h>
 #include <rte_pause.h>
 
-#include "client_priv.h"
+#include "heir.h"
 
 #define WAIT_SPINS 16			/* polls before the core is given away */
 #define WAIT_YIELD_NS 200000ull		/* waiting before it sleeps */

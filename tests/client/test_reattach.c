@@ -20,6 +20,7 @@ struct node {
 	pthread_t thread;
 };
 
+static uint32_t region_id;	/* of the next node's region */
 static char folder[] = "/tmp/tp-reattach-XXXXXX";
 
 static void
@@ -58,13 +59,16 @@ node_run(void *argument)
 
 /* A node whose words say: page 0 is here, and may be written. */
 static void
-node_start(struct node *node, uint8_t content)
+node_start(struct node *node, uint8_t content, uint32_t epoch)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 
 	*node = (struct node){ .fake = fake_node_create(), .connection = -1 };
 	memset(node->fake->pages[0].home, content, FAKE_PAGE_BYTES);
 	fake_page_publish(node->fake, 0, TP_ACCESS_WRITE);
+	node->fake->node->epoch = epoch;
+	node->fake->region.generation += epoch;
+	node->fake->region.id = region_id;
 	snprintf(node->path, sizeof(node->path), "%s/sock", folder);
 	strcpy(address.sun_path, node->path);
 	node->listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
@@ -110,7 +114,8 @@ attached_new(bool reattach)
 	};
 
 	assert_non_null(a);
-	node_start(&a->first, 0x11);
+	region_id = FAKE_REGION_ID;
+	node_start(&a->first, 0x11, 1);
 	config.socket_path = a->first.path;
 	assert_int_equal(tp_client_attach(&config, &a->client), 0);
 	assert_int_equal(tp_thread_register(a->client, &a->thread), 0);
@@ -135,9 +140,7 @@ setup_keeper(void **state)
 static void
 second_start(struct attached *a)
 {
-	node_start(&a->second, 0x22);
-	a->second.fake->node->epoch = 2;
-	a->second.fake->region.generation++;
+	node_start(&a->second, 0x22, 2);
 	a->second_runs = true;
 }
 
@@ -244,8 +247,8 @@ test_reattach_region_replaced_is_void_others_go_on(void **state)
 	uint8_t byte = 1;
 
 	node_die(&a->first);
+	region_id = FAKE_REGION_ID + 1;
 	second_start(a);
-	a->second.fake->region.id = FAKE_REGION_ID + 1;
 	assert_int_equal(tp_client_reattach(a->client), 0);
 	assert_int_equal(tp_read(a->thread, a->region, 0, &byte, 1).reason, TP_GENERATION);
 	assert_int_equal(tp_write(a->thread, a->region, 0, &byte, 1).reason, TP_GENERATION);
