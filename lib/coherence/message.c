@@ -267,9 +267,9 @@ message_locate(struct coherence_event *ev, uint32_t payload_bytes)
 		message_drop(ev, &c->stats.bad_messages);
 		return false;
 	}
-	if (msg->type == TP_MSG_GET_S || msg->type == TP_MSG_GET_M)
+	if (msg->type == TP_MSG_GET_S || msg->type == TP_MSG_GET_M) {
 		coherence_slot_hint(ev, 0, 0, false);
-	else if (msg->type == TP_MSG_AMO) {
+	} else if (msg->type == TP_MSG_AMO) {
 		id = coherence_msg_id(msg);
 		coherence_kept_prefetch(c, &id);
 	}
