@@ -19,6 +19,8 @@
 #include <rte_atomic.h>
 #include <rte_cycles.h>
 
+/* What it holds beside the race is not mapped. */
+#include "client_priv.h"
 #include "step.h"
 #include "tp_types.h"
 
