@@ -26,6 +26,7 @@
 #define WAIT_CROWD_NS 200000ull		/* a yield to the node takes less */
 #define WAIT_CROWDED_NS 100000000ull
 #define WAIT_CROWDED_MAX_NS 1600000000ull
+#define WAIT_SLICE_NS 100000ull		/* the shortest there is */
 #define WAIT_RETRY_NS 100000ull		/* an access that waits for no answer */
 #define WAIT_SLEEP_NS 10000000ull	/* then it looks whether the node is there */
 
@@ -49,6 +50,37 @@ wait_is_crowded(const struct tp_thread *thread)
 	return rte_rdtsc() < thread->crowded_until_tsc;
 }
 
+/* struct sched_attr of sched_setattr(2), which has no wrapper here. */
+struct wait_sched_attr {
+	uint32_t size;
+	uint32_t policy;
+	uint64_t flags;
+	int32_t nice;
+	uint32_t priority;
+	uint64_t runtime;		/* of an ordinary thread: its slice, from Linux 6.12 on */
+	uint64_t deadline;
+	uint64_t period;
+	uint32_t util_min;
+	uint32_t util_max;
+};
+
+/*
+ * Ask for short slices: a thread that has its answer then takes the core from
+ * one that computes at once. Its share of the core stays what it was, and so
+ * does everything that older kernels know of.
+ */
+static void
+wait_slice_set(void)
+{
+	struct wait_sched_attr attr = { .size = sizeof(attr) };
+
+	if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) < 0 ||
+	    attr.policy != SCHED_OTHER || attr.runtime == WAIT_SLICE_NS)
+		return;
+	attr.runtime = WAIT_SLICE_NS;
+	syscall(SYS_sched_setattr, 0, &attr, 0);
+}
+
 /*
  * Leave the core. If that took longer than a bare system call somebody ran
  * meanwhile: the node, if it is on this core. Then the next wait does not spin.
@@ -67,6 +99,7 @@ wait_yield(struct tp_thread *thread)
 		thread->crowded_tsc = crowded;
 		return;
 	}
+	wait_slice_set();
 	/* Find out again later, and less and less often. */
 	thread->crowded_tsc = RTE_MAX(thread->crowded_tsc, crowded);
 	thread->crowded_until_tsc = after + thread->crowded_tsc;
@@ -96,6 +129,9 @@ wait_sleep(struct tp_thread *thread, struct tp_op *op)
 	struct timespec timeout;
 	bool done;
 
+	/* Answers come to the thread that asked. */
+	if (unlikely(client_thread_heir(thread) != NULL))
+		thread = client_thread_of(thread, op);
 	tp_abi_thread_wait_begin(thread->shared);
 	/* What came before the node could see that we sleep. */
 	done = tp_op_poll(thread, op);

@@ -153,14 +153,22 @@ idle_next(struct idle *idle, const struct idle_turn *turn)
 		idle->vain = 0;
 		idle->rung = false;
 		idle_disarm(idle);
-		return turn->answered && !crowded ? IDLE_YIELD : IDLE_POLL;
+		if (crowded && turn->now - idle->slept_at > IDLE_REALTIME_NS)
+			idle->busy_until = turn->now + IDLE_BUSY_NS;
+		if (!turn->answered)
+			return IDLE_POLL;
+		idle->woken = false;
+		return crowded ? IDLE_POLL : IDLE_YIELD;
 	}
 	if (idle->rung) {
 		idle->rung = false;
 		idle->vain++;
 	}
-	if (idle->armed)
+	if (idle->armed) {
+		idle->woken = false;
+		idle->slept_at = turn->now;
 		return IDLE_SLEEP;
+	}
 	if (idle->since == 0)
 		idle->since = turn->now;
 	/* What keeps sessions alive is no reason to stay awake. */
@@ -242,6 +250,6 @@ idle_sleep(struct idle *idle, uint64_t now, uint64_t timer, uint64_t max_ns,
 			continue;
 		idle_bell_clear(idle->fds[i].fd);
 		if (i >= idle->own_count)
-			idle->rung = true;
+			idle->rung = idle->woken = true;
 	}
 }

@@ -19,8 +19,10 @@
 #define IDLE_SWITCH_NS UINT64_C(700)	/* a yield to nobody takes less */
 #define IDLE_SHARED_NS UINT64_C(2000000)
 #define IDLE_CROWD_NS UINT64_C(200000)	/* a yield to who waits for us takes less */
-#define IDLE_CROWDED_NS UINT64_C(100000000)
-#define IDLE_CROWDED_MAX_NS UINT64_C(1600000000)
+#define IDLE_CROWDED_NS UINT64_C(800000000)
+#define IDLE_CROWDED_MAX_NS UINT64_C(3200000000)
+#define IDLE_REALTIME_NS UINT64_C(1000000)	/* without a sleep, and it is too busy for that */
+#define IDLE_BUSY_NS UINT64_C(10000000)		/* then it is an ordinary thread */
 #define IDLE_AWAKE_NS UINT64_C(200000)	/* after the last request, where frames wake us */
 #define IDLE_AWAKE_BLIND_NS UINT64_C(1000000)
 #define IDLE_SLEEP_MIN_NS UINT64_C(50000)
@@ -60,9 +62,12 @@ struct idle {
 	uint64_t shared_until;	/* others run on this core */
 	uint64_t crowded_until;	/* and they compute: who yields to them waits for long */
 	uint64_t crowded_ns;
+	uint64_t slept_at;
+	uint64_t busy_until;
 	uint32_t vain;
 	bool armed;
 	bool rung;		/* the last sleep was ended by a client */
+	bool woken;		/* and it has no answer yet: it may be waiting for this core */
 
 	struct tp_abi_bell *bells[IDLE_BELLS_MAX];
 	uint32_t bell_count;
@@ -93,7 +98,17 @@ enum idle_step idle_next(struct idle *idle, const struct idle_turn *turn);
 static inline bool
 idle_is_shared(const struct idle *idle, uint64_t now)
 {
-	return now < idle->shared_until || now < idle->crowded_until;
+	return now < idle->shared_until || now < idle->crowded_until || idle->woken;
+}
+
+/*
+ * Should it run before who computes here? Only while it sleeps every now and
+ * then: others keep what they have a right to.
+ */
+static inline bool
+idle_is_realtime(const struct idle *idle, uint64_t now)
+{
+	return now < idle->crowded_until && now >= idle->busy_until;
 }
 
 /* After IDLE_YIELD. */

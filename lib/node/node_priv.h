@@ -64,6 +64,8 @@ struct node_poller {
 	struct idle idle;
 	struct tp_node *node;
 	uint64_t completions;		/* given to clients */
+	bool realtime;			/* it is SCHED_FIFO now */
+	bool realtime_allowed;
 	uint16_t worker_first;
 	uint16_t worker_end;
 	bool control;

@@ -10,13 +10,14 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
+#include <rte_branch_prediction.h>
 #include <rte_common.h>
 #include <rte_pause.h>
 
 #include "node_priv.h"
 
 #define POLLER_SLACK_NS 1000		/* of timers of this thread */
-#define POLLER_CONTROL_NS UINT64_C(1000000)	/* the store is looked at so often */
+#define POLLER_ATTACH_NS UINT64_C(4000000)	/* connections are looked at so often in any case */
 #define POLLER_WAKE_FDS 64
 
 int
@@ -111,6 +112,9 @@ node_poller_init(struct node_poller *poller, struct tp_node *node, uint16_t firs
 	poller->worker_end = end;
 	poller->control = control;
 	poller->completions = 0;
+	poller->realtime = false;
+	/* Somebody may have given this thread another class: then it is theirs. */
+	poller->realtime_allowed = node->config.realtime && sched_getscheduler(0) == SCHED_OTHER;
 	idle_init(&poller->idle);
 	if (control)
 		idle_bell_add(&poller->idle, &node->control_bell, node->control_fd);
@@ -150,15 +154,35 @@ poller_turn_fill(struct node_poller *poller, struct idle_turn *turn)
 	poller->completions = completions;
 }
 
+/*
+ * An ordinary thread that wakes up does not take the core from one that computes
+ * before that one's slice is over, 1 to 4 ms. So where there is such a one it
+ * becomes a real-time thread of the lowest priority for a while; it spins for
+ * no more than some microseconds there, and see idle_is_realtime().
+ */
+static void
+poller_realtime_set(struct node_poller *poller, bool realtime)
+{
+	struct sched_param param = { .sched_priority = realtime ? 1 : 0 };
+
+	if (poller->realtime == realtime || !poller->realtime_allowed)
+		return;
+	if (sched_setscheduler(0, realtime ? SCHED_FIFO : SCHED_OTHER, &param) == 0)
+		poller->realtime = realtime;
+	else
+		poller->realtime_allowed = false;
+}
+
 static void
 poller_sleep(struct node_poller *poller, uint64_t now)
 {
 	struct tp_node *node = poller->node;
 	uint64_t max = node->config.lease_ms * UINT64_C(1000000) / 4;
 	uint64_t timer = UINT64_MAX;
-	struct pollfd *extra;
+	struct pollfd *extra = NULL;
 	uint32_t room;
 	uint32_t count = 0;
+	uint32_t i;
 	uint16_t w;
 
 	for (w = poller->worker_first; w < poller->worker_end; w++)
@@ -166,17 +190,22 @@ poller_sleep(struct node_poller *poller, uint64_t now)
 			tp_worker_next_timer(tp_control_worker(node->control, w)));
 	if (poller->control) {
 		timer = RTE_MIN(timer, tp_control_next_timer(node->control));
-		max = RTE_MIN(max, POLLER_CONTROL_NS);
 		if (node->attach != NULL) {
 			extra = idle_extra(&poller->idle, &room);
 			count = attach_fds(node->attach, extra, room);
 		}
 	}
 	idle_sleep(&poller->idle, now, timer, max, count);
-	if (poller->control) {
-		node->control_at = 0;
+	if (!poller->control)
+		return;
+	node->control_at = 0;
+	/* A look at all connections costs as much as the rest of such a turn. */
+	node->attach_at = now + POLLER_ATTACH_NS;
+	for (i = 0; i < count; i++)
+		if (extra[i].revents != 0)
+			node->attach_at = 0;
+	if (node->control->calls_used != 0)
 		node->attach_at = 0;
-	}
 }
 
 void
@@ -186,9 +215,13 @@ node_poller_idle(struct node_poller *poller, uint32_t work)
 		.now = tp_node_now(poller->node),
 		.work = work,
 	};
+	enum idle_step step;
 
 	poller_turn_fill(poller, &turn);
-	switch (idle_next(&poller->idle, &turn)) {
+	step = idle_next(&poller->idle, &turn);
+	if (unlikely(poller->realtime) && !idle_is_realtime(&poller->idle, turn.now))
+		poller_realtime_set(poller, false);
+	switch (step) {
 	case IDLE_POLL:
 		break;
 	case IDLE_PAUSE:
@@ -199,6 +232,8 @@ node_poller_idle(struct node_poller *poller, uint32_t work)
 		idle_yielded(&poller->idle, turn.now, tp_node_now(poller->node));
 		break;
 	case IDLE_ARM:
+		if (idle_is_realtime(&poller->idle, turn.now))
+			poller_realtime_set(poller, true);
 		idle_arm(&poller->idle);
 		if (poller->control)
 			poller->node->control_at = 0;

@@ -65,6 +65,7 @@ struct tp_node_config {
 	uint32_t fence_margin_ms;
 	uint32_t guard_lease_ms;
 	uint32_t peer_timeout_ms;
+	bool realtime;				/* beside who computes: see node.md, "Idle" */
 	bool huge_pages;			/* ask for huge pages for the slots */
 	uint32_t tx_frames;			/* a worker; see struct tp_endpoint_config */
 	uint32_t rx_frames;

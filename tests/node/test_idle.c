@@ -130,6 +130,47 @@ test_idle_crowded_core_sleeps_instead_of_yielding(void **state)
 }
 
 static void
+test_idle_real_time_only_while_it_sleeps_now_and_then(void **state)
+{
+	uint64_t now = START;
+
+	assert_false(idle_is_realtime(&idle, now));
+	idle_yielded(&idle, now - IDLE_CROWD_NS - 1, now);
+	assert_true(idle_is_realtime(&idle, now));
+	idle_arm(&idle);
+	assert_int_equal(next(now, 0, 1), IDLE_SLEEP);
+	idle_disarm(&idle);
+	assert_int_equal(next(now + IDLE_REALTIME_NS, 1, 1), IDLE_POLL);
+	assert_true(idle_is_realtime(&idle, now));
+	now += IDLE_REALTIME_NS + 1;
+	assert_int_equal(next(now, 1, 1), IDLE_POLL);
+	assert_false(idle_is_realtime(&idle, now));
+	assert_true(idle_is_realtime(&idle, now + IDLE_BUSY_NS));
+	assert_false(idle_is_realtime(&idle, START + IDLE_CROWDED_NS));
+}
+
+/* Who rang may be waiting for this core: nobody knows before the first yield. */
+static void
+test_idle_first_answer_after_a_ring_yields(void **state)
+{
+	struct tp_abi_bell bell = { 0 };
+	struct idle_turn turn = { .now = START, .work = 1, .activity = 2, .answered = true };
+	int own = idle_bell_open(), fd = idle_bell_open();
+
+	idle_bell_add(&idle, &bell, own);
+	idle_client_add(&idle, fd);
+	assert_false(idle_is_shared(&idle, START));
+	idle_bell_ring(fd);
+	idle_arm(&idle);
+	idle_sleep(&idle, START, START + LONG_NS, UINT64_MAX, 0);
+	assert_true(idle_is_shared(&idle, START));
+	assert_int_equal(idle_next(&idle, &turn), IDLE_YIELD);
+	assert_false(idle_is_shared(&idle, START));
+	close(fd);
+	close(own);
+}
+
+static void
 sleep_for(uint64_t timer)
 {
 	idle_arm(&idle);
@@ -266,6 +307,8 @@ main(void)
 		CASE(test_idle_last_look_finds_work_then_awake),
 		CASE(test_idle_shared_core_yields_at_once),
 		CASE(test_idle_crowded_core_sleeps_instead_of_yielding),
+		CASE(test_idle_real_time_only_while_it_sleeps_now_and_then),
+		CASE(test_idle_first_answer_after_a_ring_yields),
 		CASE(test_idle_bell_ends_sleep_and_is_cleared),
 		CASE(test_idle_sleep_ends_without_bells),
 		CASE(test_idle_client_descriptor_changed_cannot_block),
