@@ -57,6 +57,7 @@ double bench_samples_mean(const struct bench_samples *samples);
 struct bench {
 	enum bench_pmd pmd;
 	bool json;
+	bool neighbour;		/* also with a computing process on the measuring core */
 	FILE *out;
 	double ns_per_tick;
 	int cpus[2];		/* measuring process, peer; equal when there is one only */
@@ -225,5 +226,6 @@ int bench_client_atomic(struct bench *bench);
 int bench_attach(struct bench *bench);
 int bench_void(struct bench *bench);
 int bench_void_fast(struct bench *bench);
+int bench_idle(struct bench *bench);
 
 #endif /* BENCH_H */

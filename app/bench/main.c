@@ -37,6 +37,8 @@ static const struct bench_case cases[] = {
 	{ "void_lat", "kill of a page's node to VOID at a program that waits for it", true,
 	  bench_void },
 	{ "void_lat_fast", "the same with fast detection configured", true, bench_void_fast },
+	{ "node_idle_cpu", "share of a core of a node without work, and what wakes it then", true,
+	  bench_idle },
 	{ "pool_loan_rate", "loan and return of a slot against rte_mempool, alone and contended",
 	  false, bench_pool_loan_rate },
 	{ "directory_bytes_per_page", "memory of a directory of a million pages", false,
@@ -47,7 +49,7 @@ static void
 usage(FILE *out)
 {
 	fprintf(out, "usage: telepage-bench list\n"
-		     "       telepage-bench NAME [--pmd memif|af_packet|tap] [--json]\n");
+		     "       telepage-bench NAME [--pmd memif|af_packet|tap] [--neighbour] [--json]\n");
 }
 
 static int
@@ -129,6 +131,7 @@ options_parse(struct bench *bench, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "pmd", required_argument, NULL, 'p' },
+		{ "neighbour", no_argument, NULL, 'n' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
@@ -143,6 +146,9 @@ options_parse(struct bench *bench, int argc, char **argv)
 				fprintf(stderr, "telepage-bench: no PMD %s\n", optarg);
 				return NULL;
 			}
+			break;
+		case 'n':
+			bench->neighbour = true;
 			break;
 		case 'j':
 			bench->json = true;

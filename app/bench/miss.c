@@ -18,6 +18,8 @@
 #define MISS_BATCH 256u
 #define MISS_WARMUP 16u
 #define MISS_ROUNDS 240u		/* all of them: less than the pages of the set */
+#define MISS_CROWD_BATCH 3000u		/* longer than the slices of who computes */
+#define MISS_CROWD_ROUNDS 10u		/* twice that is less than the pages of the set */
 #define MISS_WORD 8u			/* of a page: word 0 is its number */
 
 static int
@@ -166,9 +168,59 @@ bench_node_evict(struct bench *bench)
 	});
 }
 
+/* Beside a computing process, against the same without it. */
+static int
+miss_crowd_measure(struct miss_bench *miss)
+{
+	const struct bench_plan plan = {
+		.rounds = MISS_CROWD_ROUNDS,
+		.batch = MISS_CROWD_BATCH,
+		.warmup = MISS_WARMUP,
+	};
+	struct bench_op ops[] = {
+		{ miss_fetch, miss_crowd_resume, miss_crowd_pause, miss, { 0 } },
+		{ miss_fetch, miss_resume, miss_pause, miss, { 0 } },
+	};
+	int ret = bench_interleave(ops, RTE_DIM(ops), &plan);
+
+	if (ret < 0)
+		return ret;
+	bench_report(miss->bench, &(struct bench_row){
+		.name = "client_miss_lat_neighbour",
+		.pmd = bench_pmd_name(miss->bench->pmd),
+		.unit = "ns",
+		.scale = miss->bench->ns_per_tick,
+		.samples = &ops[0].samples,
+		.baseline_name = "client_miss_lat",
+		.baseline_scale = miss->bench->ns_per_tick,
+		.baseline = &ops[1].samples,
+	});
+	for (unsigned int i = 0; i < RTE_DIM(ops); i++)
+		bench_samples_fini(&ops[i].samples);
+	miss_resume(miss);
+	return miss_bench_clear(miss);
+}
+
+static int
+miss_crowd_run(struct bench *bench)
+{
+	struct miss_bench miss;
+	int ret;
+
+	ret = miss_bench_init(&miss, bench, true, MISS_ROOM_MIB);
+	if (ret == 0)
+		ret = miss_neighbour_start(&miss);
+	if (ret == 0)
+		ret = miss_crowd_measure(&miss);
+	miss_bench_fini(&miss);
+	return ret;
+}
+
 int
 bench_client_miss(struct bench *bench)
 {
+	if (bench->neighbour)
+		return miss_crowd_run(bench);
 	return miss_run(bench, &(const struct miss_kind){
 		.name = "client_miss_lat", .once = miss_fetch,
 		.reply_bytes = BENCH_RAW_PAGE_BYTES, .raw_name = "raw_rtt_64_4200",

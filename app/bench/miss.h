@@ -24,6 +24,7 @@ struct miss_bench {
 	struct miss_shared *shared;
 	struct bench_peer home;
 	struct bench_peer asker;		/* the asking node, when a client is attached */
+	struct bench_peer neighbour;		/* computes on the asking core */
 	struct bench_raw raw;
 	struct bench_node node;			/* embedded, else zeroed */
 	struct tp_client *client;
@@ -47,5 +48,12 @@ int miss_bench_clear(struct miss_bench *miss);
 /* Of struct bench_op, context a struct miss_bench. */
 void miss_resume(void *context);
 void miss_pause(void *context);
+
+/** Start a process that computes on the core that asks, resting at first. 0, or -errno. */
+int miss_neighbour_start(struct miss_bench *miss);
+
+/* The same beside it. */
+void miss_crowd_resume(void *context);
+void miss_crowd_pause(void *context);
 
 #endif /* BENCH_MISS_H */

@@ -4,6 +4,7 @@
  * What miss.h describes: pair 0 of the ports joins the nodes, pair 1 is raw.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -141,6 +142,48 @@ miss_pause(void *context)
 		bench_peer_pause(&miss->asker);
 	bench_peer_pause(&miss->home);
 	atomic_store_explicit(&miss->shared->raw, true, memory_order_relaxed);
+}
+
+/* An ordinary process, whatever this one was made. */
+static int
+miss_neighbour_main(struct bench *bench, struct bench_control *control, void *context)
+{
+	const struct sched_param none = { .sched_priority = 0 };
+	volatile uint64_t sum = 0;
+
+	if (sched_setscheduler(0, SCHED_OTHER, &none) < 0)
+		return -errno;
+	bench_peer_ready(control);
+	while (bench_peer_may_run(control))
+		for (unsigned int i = 0; i < 1000; i++)
+			sum += i;
+	return 0;
+}
+
+int
+miss_neighbour_start(struct miss_bench *miss)
+{
+	int ret = bench_peer_start(&miss->neighbour, miss->bench, 0, miss_neighbour_main, miss);
+
+	return ret == 0 ? bench_peer_await(&miss->neighbour) : ret;
+}
+
+void
+miss_crowd_resume(void *context)
+{
+	struct miss_bench *miss = context;
+
+	miss_resume(miss);
+	bench_peer_resume(&miss->neighbour);
+}
+
+void
+miss_crowd_pause(void *context)
+{
+	struct miss_bench *miss = context;
+
+	bench_peer_pause(&miss->neighbour);
+	miss_pause(miss);
 }
 
 static int
@@ -296,6 +339,7 @@ miss_bench_fini(struct miss_bench *miss)
 	}
 	if (miss->node.node != NULL)
 		miss_resume(miss);
+	bench_peer_stop(&miss->neighbour);
 	bench_node_close(&miss->node);
 	bench_peer_stop(&miss->asker);
 	bench_peer_stop(&miss->home);
