@@ -13,6 +13,7 @@
 
 #include "cluster.h"
 #include "tp_generation.h"
+#include "tp_inject.h"
 #include "tp_shard.h"
 
 #define PAGE 4096u
@@ -791,6 +792,26 @@ test_nodes_share_under_loss_and_reordering(void **state)
 	cluster_destroy(cluster);
 }
 
+static void
+test_fault_injected_without_permission_refused(void **state)
+{
+	struct cluster *cluster = cluster_create(1, 64);
+	struct tp_control_inject inject;
+	struct cluster_client client;
+
+	cluster_attach(cluster, 1, &client);
+	assert_int_equal(tp_inject(client.client, &(struct tp_inject_spec){
+		.kind = TP_INJECT_CRASH }), -EPERM);
+	assert_int_equal(tp_inject_clear(client.client), -EPERM);
+	assert_int_equal(tp_inject_get(client.client, 0, &inject), -EPERM);
+	/* Links and store are those it was given. */
+	assert_null(cluster->nodes[1].control->inject);
+	assert_ptr_equal(cluster->nodes[1].control->config.links[0][0].link,
+		cluster->nodes[1].link);
+	cluster_detach(&client);
+	cluster_destroy(cluster);
+}
+
 int
 main(void)
 {
@@ -817,6 +838,7 @@ main(void)
 		cmocka_unit_test(test_region_first_touch_homed_where_touched),
 		cmocka_unit_test(test_heap_here_and_on_another_node),
 		cmocka_unit_test(test_call_random_bytes_refused),
+		cmocka_unit_test(test_fault_injected_without_permission_refused),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

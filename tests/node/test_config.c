@@ -49,7 +49,7 @@ test_config_complete_file_read(void **state)
 	assert_int_equal(load("; comment\n"
 		"[node]\nid = 3\nname = three\nworkers = 2\nstore = file:/run/x\n"
 		"cache_mib = 8\nhome_mib = 32\nheap_mib = 0\nlease_ms = 100\n"
-		"peer_timeout_ms = 250\nhuge_pages = no\nrealtime = no\nattach = no\n"
+		"peer_timeout_ms = 250\nhuge_pages = no\nrealtime = no\nattach = no\ninject = yes\n"
 		"[port 0]\ndevice = net_af_packet0\nip = 10.84.0.3\nmtu = 9000\n"
 		"[port 1]\ndevice = net1\nip = 10.85.0.3\n"
 		"[peer 1]\nip = 10.84.0.1\n"
@@ -65,6 +65,7 @@ test_config_complete_file_read(void **state)
 	assert_false(config.huge_pages);
 	assert_false(config.realtime);
 	assert_false(config.attach);
+	assert_true(config.inject);
 	assert_int_equal(config.port_count, 2);
 	assert_string_equal(config.ports[0].device, "net_af_packet0");
 	assert_int_equal(config.ports[0].ip, 0x0a540003);
