@@ -89,6 +89,44 @@ test_op_late_grant_after_end_touches_nothing(void **state)
 	assert_memory_equal(fake_page_data(f->fake, 0), &before, 8);
 }
 
+static bool
+hook_hold_third(struct fake_node *fake, const struct tp_abi_request *request,
+		struct tp_abi_completion *completion)
+{
+	return request->page_index != 2;
+}
+
+/* What was done is told, of the rest nothing comes later. */
+static void
+test_op_ends_midway_prefix_is_told(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_abi_completion late = { .access = TP_ACCESS_READ, .slot = 2,
+		.guard_until_tsc = UINT64_MAX, .flags = TP_COMPLETION_GUARDED };
+	static uint8_t buffer[4 * FAKE_PAGE_BYTES];
+	uint32_t prefix = 2 * FAKE_PAGE_BYTES - 100, i;
+	struct tp_vector pieces[2] = {
+		{ .offset = 0, .buffer = buffer, .bytes = 8 },
+		{ .offset = FAKE_PAGE_BYTES, .buffer = buffer + 8, .bytes = 3 * FAKE_PAGE_BYTES },
+	};
+
+	f->fake->hook = hook_hold_third;
+	memset(buffer, 0xa5, sizeof(buffer));
+	assert_void(tp_read(f->thread, f->region, 100, buffer, 3 * FAKE_PAGE_BYTES), TP_TIMEOUT,
+		    TP_EFFECT_NOT_DONE, prefix);
+	assert_memory_equal(buffer, f->fake->pages[0].home + 100, FAKE_PAGE_BYTES - 100);
+	late.cookie = f->fake->last.cookie;
+	fake_node_answer(f->fake, 0, worker_of(2), &late);
+	assert_void(tp_readv(f->thread, f->region, pieces, 2), TP_TIMEOUT, TP_EFFECT_NOT_DONE,
+		    8 + FAKE_PAGE_BYTES);
+	for (i = prefix; i < sizeof(buffer); i++)
+		assert_int_equal(buffer[i], 0xa5);
+	assert_void(tp_write(f->thread, f->region, 100, buffer, 3 * FAKE_PAGE_BYTES), TP_TIMEOUT,
+		    TP_EFFECT_NOT_DONE, prefix);
+	assert_memory_equal(fake_page_data(f->fake, 1), buffer + FAKE_PAGE_BYTES - 100,
+			    FAKE_PAGE_BYTES);
+}
+
 static void
 test_op_node_stopped_node_crashed(void **state)
 {
@@ -392,6 +430,7 @@ main(void)
 		fixture_test(test_op_no_answer_timeout_then_late_answer_frees),
 		fixture_test(test_op_mutations_no_answer_effect_known_or_not),
 		fixture_test(test_op_late_grant_after_end_touches_nothing),
+		fixture_test(test_op_ends_midway_prefix_is_told),
 		fixture_test(test_op_node_stopped_node_crashed),
 		fixture_test(test_op_timeout_endless_not_expired),
 		fixture_test(test_op_more_than_ring_all_done),
