@@ -191,7 +191,8 @@ class TestRestart(ClusterSuite):
             it. 6 (50) times kill a node at random, start it again, and reset the region
             when all are back. The programs attach again by themselves.
         Verify:
-            Every access ended by its deadline. The history of every word is linearizable,
+            Programs of a node that was killed go on with its successor. Every access ended
+            by its deadline. The history of every word is linearizable,
             with outcomes that are unknown allowed to take effect later or never.
         """
         region = self.region("words", "256K")
@@ -206,6 +207,8 @@ class TestRestart(ClusterSuite):
             self.reset(region)
         time.sleep(PAUSE)
         self.verify_history(loads, "kills")
+        again = sum(load.process.output().count("attached again") for load in loads)
+        self.verify(again > 0, "no program attached again to the successor of its node")
 
     def test_history_holds_while_nodes_stand_still(self) -> None:
         """SIGSTOP under load.
