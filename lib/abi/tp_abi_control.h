@@ -37,7 +37,7 @@ extern "C" {
 	OP(NODE_LIST,     11)	/* value: index */						\
 	OP(GATE_ENTER,    20)	/* before rte_eal_init() as a secondary: one process at a time */ \
 	OP(GATE_LEAVE,    21)	/* after it */							\
-	OP(INJECT,        32)	/* one more fault; only where the node's configuration allows it */ \
+	OP(INJECT,        32)	/* one more fault, where the node's configuration allows it */	\
 	OP(INJECT_CLEAR,  33)	/* none any more */						\
 	OP(INJECT_LIST,   34)	/* value: index of the fault to return; ends with ENOENT */
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 Telepage developers
  *
- * A store that can be cut off: every call fails as one whose network is gone,
- * and nothing of it is seen to change. Owner: main lcore.
+ * A store that can be cut off: every call but a look at the change counts fails,
+ * as if its network were gone. Owner: main lcore.
  */
 #include <errno.h>
 #include <stdlib.h>

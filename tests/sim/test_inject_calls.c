@@ -7,7 +7,7 @@
  * said (done: changed; not done: not changed; unknown: either, and an atomic says
  * which when asked), and nothing of the caller's was touched after the return.
  *
- * The program is on node 1. Pages 1 and 4 of the region live on node 2 and hold
+ * The program is on node 1, where the faults are, but for one. Pages 1 and 4 of the region live on node 2 and hold
  * a word each; `warm` cells have both on node 1, changed there.
  */
 #include <errno.h>
@@ -40,17 +40,18 @@
 #define WORDS_MAX 2
 
 enum fault {
-	NO_FAULT, UNREACHABLE, TIMED_OUT, PARTITION, PARTITION_ONE_WAY, PARTITION_ALL, CRASH,
-	CRASH_AFTER, PERMISSION, CORRUPTION, CORRUPTION_FRAMES, SLOW, LOSS, DUPLICATE, REORDER,
+	NO_FAULT, UNREACHABLE, TIMED_OUT, PARTITION, PARTITION_ONE_WAY, PARTITION_ANSWERS,
+	PARTITION_ALL, CRASH, CRASH_AFTER, PERMISSION, CORRUPTION, CORRUPTION_FRAMES, SLOW, LOSS, DUPLICATE, REORDER,
 	FAULTS
 };
 
-static const uint16_t node_two[] = { 2 };
+static const uint16_t node_one[] = { 1 }, node_two[] = { 2 };
 #define PEER .peers = node_two, .peer_count = 1
 
 static const struct {
 	const char *name;
 	struct tp_inject_spec spec;
+	bool there;			/* of node 2 instead of node 1 */
 } faults[FAULTS] = {
 	[NO_FAULT] = { "no fault", { 0 } },
 	[UNREACHABLE] = { "unreachable", { .kind = TP_INJECT_UNREACHABLE, PEER } },
@@ -58,6 +59,9 @@ static const struct {
 	[PARTITION] = { "partition", { .kind = TP_INJECT_PARTITION, PEER } },
 	[PARTITION_ONE_WAY] = { "partition one way", { .kind = TP_INJECT_PARTITION, PEER,
 		.one_way = true } },
+	/* What is asked for is done, and the answer does not come. */
+	[PARTITION_ANSWERS] = { "partition of answers", { .kind = TP_INJECT_PARTITION,
+		.peers = node_one, .peer_count = 1, .one_way = true }, true },
 	[PARTITION_ALL] = { "partition from all", { .kind = TP_INJECT_PARTITION } },
 	[CRASH] = { "crash", { .kind = TP_INJECT_CRASH } },
 	[CRASH_AFTER] = { "crash with the request", { .kind = TP_INJECT_CRASH, .after = 1 } },
@@ -108,7 +112,7 @@ struct world {
 	struct tp_sim *sim;
 	struct tp_client *client;	/* on node 1 */
 	struct tp_client *extra;	/* likewise, to be detached */
-	struct tp_client *judge;	/* on node 2, where nothing is injected */
+	struct tp_client *judge;	/* on node 2 */
 	struct tp_thread *thread;
 	struct tp_thread *judge_thread;
 	struct tp_client_region *region;
@@ -639,6 +643,8 @@ static const uint32_t fates[FAULTS][CLASSES] = {
 	[PARTITION] = { OF_DATA_FATE(R(UNREACHABLE)), [OF_HEAP] = R(UNREACHABLE) | R(TIMEOUT) },
 	[PARTITION_ONE_WAY] = { OF_DATA_FATE(R(UNREACHABLE)),
 		[OF_HEAP] = R(UNREACHABLE) | R(TIMEOUT) },
+	[PARTITION_ANSWERS] = { OF_DATA_FATE(R(UNREACHABLE)),
+		[OF_HEAP] = R(UNREACHABLE) | R(TIMEOUT) },
 	[PARTITION_ALL] = { OF_DATA_FATE(R(UNREACHABLE) | R(PARTITION) | R(TIMEOUT)),
 		[OF_STORE] = R(OK) | R(UNREACHABLE) | R(PARTITION) | R(TIMEOUT),
 		[OF_HEAP] = R(UNREACHABLE) | R(PARTITION) | R(TIMEOUT) },
@@ -748,7 +754,7 @@ world_inject(struct world *w, enum fault fault)
 
 	if (fault == NO_FAULT)
 		return;
-	ret = tp_inject(w->client, &faults[fault].spec);
+	ret = tp_inject(faults[fault].there ? w->judge : w->client, &faults[fault].spec);
 	assert_int_equal(ret, fault == CRASH ? -ECONNRESET : 0);
 	tp_sim_advance(w->sim, MS / 10);
 }
@@ -761,6 +767,7 @@ world_mend(struct world *w, enum fault fault)
 		assert_int_equal(tp_sim_node_restart(w->sim, 1), 0);
 	} else {
 		assert_int_equal(tp_inject_clear(w->client), 0);
+		assert_int_equal(tp_inject_clear(w->judge), 0);
 	}
 	tp_sim_advance(w->sim, 2000 * MS);
 	assert_true(tp_sim_node_is_serving(w->sim, 1));
@@ -903,6 +910,7 @@ CASE(unreachable, UNREACHABLE)
 CASE(timeout, TIMED_OUT)
 CASE(partition, PARTITION)
 CASE(partition_one_way, PARTITION_ONE_WAY)
+CASE(partition_of_answers, PARTITION_ANSWERS)
 CASE(partition_from_all, PARTITION_ALL)
 CASE(crash, CRASH)
 CASE(crash_with_the_request, CRASH_AFTER)
@@ -923,6 +931,7 @@ main(void)
 		cmocka_unit_test(test_calls_under_timeout_keep_their_word),
 		cmocka_unit_test(test_calls_under_partition_keep_their_word),
 		cmocka_unit_test(test_calls_under_partition_one_way_keep_their_word),
+		cmocka_unit_test(test_calls_under_partition_of_answers_keep_their_word),
 		cmocka_unit_test(test_calls_under_partition_from_all_keep_their_word),
 		cmocka_unit_test(test_calls_under_crash_keep_their_word),
 		cmocka_unit_test(test_calls_under_crash_with_the_request_keep_their_word),
