@@ -40,7 +40,7 @@ op_chunk(const struct tp_op *op)
 		.page_offset = page_offset,
 		.bytes = (uint32_t)RTE_MIN(piece->bytes - op->piece_done,
 					   (uint64_t)(page_bytes - page_offset)),
-		.buffer = (uint8_t *)piece->buffer + op->piece_done,
+		.buffer = (void *)((uintptr_t)piece->buffer + op->piece_done),
 	};
 }
 

@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * The cluster of the tests for fuzz targets: made once, for all inputs. Node 1 is
+ * what is fuzzed, and serves an honest client meanwhile.
+ */
+#ifndef FUZZ_CLUSTER_H
+#define FUZZ_CLUSTER_H
+
+#include <stdlib.h>
+
+/* What cluster.h checks with, where no test is that could fail. */
+#define assert_true(condition) do { if (!(condition)) abort(); } while (0)
+#define assert_non_null(pointer) assert_true((pointer) != NULL)
+#define assert_int_equal(a, b) assert_true((a) == (b))
+
+#include "cluster.h"
+
+#include <rte_log.h>
+
+#define FUZZ_WORDS 4u
+#define FUZZ_PAGE 4096u
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct fuzz {
+	struct cluster *cluster;
+	struct cluster_client honest;
+	struct tp_client_region *region;
+	uint64_t added[FUZZ_WORDS];
+};
+
+static struct fuzz fuzz;
+
+static void
+fuzz_end(void)
+{
+	cluster_destroy(fuzz.cluster);
+}
+
+static inline void
+fuzz_begin(void)
+{
+	struct tp_client_region_config config = {
+		.name = "honest",
+		.bytes = FUZZ_WORDS * FUZZ_PAGE,
+		.distribution = TP_REGION_STRIPED,
+	};
+
+	if (fuzz.cluster != NULL)
+		return;
+	rte_log_set_global_level(RTE_LOG_EMERG);
+	fuzz.cluster = cluster_create(2, 16);
+	atexit(fuzz_end);
+	cluster_attach(fuzz.cluster, 1, &fuzz.honest);
+	assert_int_equal(tp_client_region_create(fuzz.honest.client, &config, &fuzz.region), 0);
+}
+
+/* Whatever the others do: exact, and never VOID. */
+static inline void
+fuzz_honest(uint32_t word)
+{
+	uint64_t old;
+	struct tp_result result = tp_atomic_add64(fuzz.honest.thread, fuzz.region,
+		word % FUZZ_WORDS * FUZZ_PAGE, 1, &old);
+
+	assert_true(tp_result_is_ok(result));
+	assert_true(old == fuzz.added[word % FUZZ_WORDS]++);
+}
+
+static inline struct tp_control *
+fuzz_node(void)
+{
+	return fuzz.cluster->nodes[1].control;
+}
+
+/* A client is gone with all that it held, and everything goes on. */
+static inline void
+fuzz_client_end(int id)
+{
+	struct tp_worker_usage usage;
+	uint64_t until;
+	uint16_t w;
+
+	until = fuzz.cluster->now + 1000 * CLUSTER_MS;
+	while (tp_control_client_remove(fuzz_node(), id, fuzz.cluster->now) == -EAGAIN)
+		cluster_step(fuzz.cluster);
+	while (tp_control_client_count(fuzz_node()) != 1) {
+		assert_true(fuzz.cluster->now < until);
+		cluster_step(fuzz.cluster);
+	}
+	for (w = 0; w < FUZZ_WORDS; w++)
+		fuzz_honest(w);
+	for (w = 0; w < 2; w++) {
+		do {
+			assert_true(fuzz.cluster->now < until);
+			cluster_step(fuzz.cluster);
+			tp_worker_usage_get(tp_control_worker(fuzz_node(), w), &usage);
+		} while (usage.requests != 0 || usage.held != 0 || usage.quarantined != 0 ||
+			 usage.guard_waits != 0);
+	}
+}
+
+#endif /* FUZZ_CLUSTER_H */
