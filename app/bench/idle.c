@@ -19,7 +19,7 @@
 #define IDLE_HOME 2
 #define IDLE_HUGEPAGES 192u		/* heaps of two EAL */
 #define IDLE_PAGES 400u			/* they fit the cache */
-#define IDLE_WINDOWS 20u
+#define IDLE_WINDOWS 10u
 #define IDLE_WINDOW_NS 500000000
 #define IDLE_SETTLE_NS 500000000
 #define IDLE_REST_NS 10000000		/* before each request: all sleep */
@@ -149,7 +149,10 @@ idle_region_fill(struct idle_bench *idle)
 				  sizeof(page));
 	if (ret == 0 && tp_result_is_ok(result))
 		result = tp_clear(idle->thread, idle->region);
-	return ret == 0 && !tp_result_is_ok(result) ? -EIO : ret;
+	if (ret < 0 || tp_result_is_ok(result))
+		return ret;
+	fprintf(stderr, "telepage-bench: filling: %s\n", tp_reason_name(result.reason));
+	return -EIO;
 }
 
 static int
@@ -180,7 +183,8 @@ idle_start(struct idle_bench *idle)
 		ret = bench_daemon_attach(&idle->asker, &idle->client);
 	if (ret == 0)
 		ret = bench_link_join(bench, 0);
-	if (ret == 0)
+	/* No frame of a page goes through a tap device: that node is alone. */
+	if (ret == 0 && bench->pmd != BENCH_PMD_TAP)
 		ret = bench_daemon_reach(idle->client, IDLE_HOME, &epoch);
 	if (ret == 0)
 		ret = -clock_getcpuclockid(idle->asker.pid, &idle->clock);
@@ -203,7 +207,6 @@ bench_idle(struct bench *bench)
 	}
 	if (ret == 0)
 		ret = idle_row(&idle, "node_wake_local_lat", "us", us, idle_nop, IDLE_PAGES);
-	/* No frame of a page goes through a tap device. */
 	if (ret == 0 && bench->pmd != BENCH_PMD_TAP)
 		ret = idle_region_fill(&idle);
 	if (ret == 0 && bench->pmd != BENCH_PMD_TAP)

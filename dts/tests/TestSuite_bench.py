@@ -100,6 +100,21 @@ class TestBench(TestSuite):
             self.verify(rows[f"attach_lat_socket{busy}"]["p50"]
                         < rows[f"attach_lat_secondary{busy}"]["p50"], f"rows: {rows}")
 
+    def test_idle_nodes_serve_after_each_sleep(self) -> None:
+        """Nodes and clients that sleep are woken, by each other and by each driver.
+
+        Steps:
+            Run node_idle_cpu on every driver: 400 requests to the own node and 400 to
+            another one, each after all have gone to sleep.
+        Verify:
+            Every request is answered (the benchmark fails else): a row for each.
+        """
+        for pmd, remote in (("memif", True), ("af_packet", True), ("tap", False)):
+            names = [row["name"] for row in self.rows("node_idle_cpu", "--pmd", pmd)]
+            wanted = ["node_idle_cpu", "node_wake_local_lat"]
+            self.verify(names == wanted + ["node_wake_remote_lat"] * remote,
+                        f"{pmd}: rows {names}")
+
     def test_bench_killed_leaves_nothing(self) -> None:
         """A benchmark that dies gives the machine back.
 

@@ -24,8 +24,8 @@
 #define WAIT_SPINS 16			/* polls before the core is given away */
 #define WAIT_YIELD_NS 200000ull		/* waiting before it sleeps */
 #define WAIT_CROWD_NS 200000ull		/* a yield to the node takes less */
-#define WAIT_CROWDED_NS 100000000ull
-#define WAIT_CROWDED_MAX_NS 1600000000ull
+#define WAIT_CROWDED_NS 800000000ull
+#define WAIT_CROWDED_MAX_NS 3200000000ull
 #define WAIT_SLICE_NS 100000ull		/* the shortest there is */
 #define WAIT_RETRY_NS 100000ull		/* an access that waits for no answer */
 #define WAIT_SLEEP_NS 10000000ull	/* then it looks whether the node is there */

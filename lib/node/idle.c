@@ -179,6 +179,20 @@ idle_next(struct idle *idle, const struct idle_turn *turn)
 	return crowded ? IDLE_ARM : IDLE_YIELD;
 }
 
+/* We were off the core for so long. */
+static void
+idle_crowd(struct idle *idle, uint64_t ns, uint64_t now)
+{
+	if (ns <= IDLE_CROWD_NS) {
+		if (now >= idle->crowded_until)
+			idle->crowded_ns = IDLE_CROWDED_NS;
+		return;
+	}
+	/* Find out again later, and less and less often. */
+	idle->crowded_until = now + idle->crowded_ns;
+	idle->crowded_ns = RTE_MIN(2 * idle->crowded_ns, IDLE_CROWDED_MAX_NS);
+}
+
 /*
  * A yield that took longer than a bare system call let somebody run: a client on
  * this core most likely, who yields in turn while it waits for us. Spinning
@@ -189,14 +203,14 @@ idle_yielded(struct idle *idle, uint64_t before, uint64_t after)
 {
 	if (after - before > IDLE_SWITCH_NS)
 		idle->shared_until = after + IDLE_SHARED_NS;
-	if (after - before <= IDLE_CROWD_NS) {
-		if (after >= idle->crowded_until)
-			idle->crowded_ns = IDLE_CROWDED_NS;
-		return;
-	}
-	/* Find out again later, and less and less often. */
-	idle->crowded_until = after + idle->crowded_ns;
-	idle->crowded_ns = RTE_MIN(2 * idle->crowded_ns, IDLE_CROWDED_MAX_NS);
+	idle_crowd(idle, after - before, after);
+}
+
+/* Who sleeps most of the time yields to nobody: the timer tells whether it had to wait. */
+void
+idle_overslept(struct idle *idle, uint64_t due, uint64_t now)
+{
+	idle_crowd(idle, now > due ? now - due : 0, now);
 }
 
 struct pollfd *
@@ -224,7 +238,7 @@ idle_sleep_ns(const struct idle *idle, uint64_t now, uint64_t timer, uint64_t ma
 	return ns;
 }
 
-void
+uint64_t
 idle_sleep(struct idle *idle, uint64_t now, uint64_t timer, uint64_t max_ns,
 	uint32_t extra_count)
 {
@@ -252,4 +266,5 @@ idle_sleep(struct idle *idle, uint64_t now, uint64_t timer, uint64_t max_ns,
 		if (i >= idle->own_count)
 			idle->rung = idle->woken = true;
 	}
+	return ret == 0 ? now + ns : 0;
 }

@@ -26,7 +26,7 @@
 #define IDLE_AWAKE_NS UINT64_C(200000)	/* after the last request, where frames wake us */
 #define IDLE_AWAKE_BLIND_NS UINT64_C(1000000)
 #define IDLE_SLEEP_MIN_NS UINT64_C(50000)
-#define IDLE_SLEEP_BLIND_NS UINT64_C(1000000)
+#define IDLE_SLEEP_BLIND_NS UINT64_C(1500000)
 #define IDLE_SLEEP_MAX_NS UINT64_C(5000000)
 #define IDLE_VAIN_MAX 16		/* rings for nothing in a row, then clients are not heard */
 #define IDLE_DEAF_NS UINT64_C(1000000)
@@ -114,6 +114,9 @@ idle_is_realtime(const struct idle *idle, uint64_t now)
 /* After IDLE_YIELD. */
 void idle_yielded(struct idle *idle, uint64_t before, uint64_t after);
 
+/* After a sleep that should have ended at @p due. */
+void idle_overslept(struct idle *idle, uint64_t due, uint64_t now);
+
 void idle_arm(struct idle *idle);
 void idle_disarm(struct idle *idle);
 
@@ -123,8 +126,9 @@ struct pollfd *idle_extra(struct idle *idle, uint32_t *room);
 /*
  * Sleep until timer (ns, may be over), for IDLE_SLEEP_MAX_NS at most, or until
  * something is to be done; then awake again. extra_count: of idle_extra().
+ * When it should have ended if nothing but time ended it, else 0.
  */
-void idle_sleep(struct idle *idle, uint64_t now, uint64_t timer, uint64_t max_ns,
+uint64_t idle_sleep(struct idle *idle, uint64_t now, uint64_t timer, uint64_t max_ns,
 	uint32_t extra_count);
 
 #endif /* IDLE_PRIV_H */

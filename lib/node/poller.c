@@ -180,6 +180,7 @@ poller_sleep(struct node_poller *poller, uint64_t now)
 	uint64_t max = node->config.lease_ms * UINT64_C(1000000) / 4;
 	uint64_t timer = UINT64_MAX;
 	struct pollfd *extra = NULL;
+	uint64_t due;
 	uint32_t room;
 	uint32_t count = 0;
 	uint32_t i;
@@ -195,7 +196,9 @@ poller_sleep(struct node_poller *poller, uint64_t now)
 			count = attach_fds(node->attach, extra, room);
 		}
 	}
-	idle_sleep(&poller->idle, now, timer, max, count);
+	due = idle_sleep(&poller->idle, now, timer, max, count);
+	if (due != 0)
+		idle_overslept(&poller->idle, due, tp_node_now(node));
 	if (!poller->control)
 		return;
 	node->control_at = 0;

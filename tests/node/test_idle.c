@@ -149,6 +149,16 @@ test_idle_real_time_only_while_it_sleeps_now_and_then(void **state)
 	assert_false(idle_is_realtime(&idle, START + IDLE_CROWDED_NS));
 }
 
+static void
+test_idle_sleep_that_ends_late_means_a_crowd(void **state)
+{
+	idle_overslept(&idle, START - IDLE_CROWD_NS, START);
+	assert_false(idle_is_realtime(&idle, START));
+	idle_overslept(&idle, START - IDLE_CROWD_NS - 1, START);
+	assert_true(idle_is_realtime(&idle, START));
+	assert_int_equal(next(START, 0, 1), IDLE_ARM);
+}
+
 /* Who rang may be waiting for this core: nobody knows before the first yield. */
 static void
 test_idle_first_answer_after_a_ring_yields(void **state)
@@ -200,8 +210,14 @@ test_idle_bell_ends_sleep_and_is_cleared(void **state)
 static void
 test_idle_sleep_ends_without_bells(void **state)
 {
-	sleep_for(START);
-	sleep_for(UINT64_MAX);
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, START, START, UINT64_MAX, 0),
+		START + IDLE_SLEEP_MIN_NS);
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, START, UINT64_MAX, UINT64_MAX, 0),
+		START + IDLE_SLEEP_MAX_NS);
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, START, UINT64_MAX, 70000, 0), START + 70000);
 }
 
 /* What another client did to the descriptor: made it block, and took the ring out. */
@@ -308,6 +324,7 @@ main(void)
 		CASE(test_idle_shared_core_yields_at_once),
 		CASE(test_idle_crowded_core_sleeps_instead_of_yielding),
 		CASE(test_idle_real_time_only_while_it_sleeps_now_and_then),
+		CASE(test_idle_sleep_that_ends_late_means_a_crowd),
 		CASE(test_idle_first_answer_after_a_ring_yields),
 		CASE(test_idle_bell_ends_sleep_and_is_cleared),
 		CASE(test_idle_sleep_ends_without_bells),
