@@ -162,8 +162,8 @@ leave_files_find(void)
 	const char *prefix = strrchr(rundir, '/');
 
 	/* A folder that EAL did not make for this process is not ours to empty. */
-	if (rte_eal_process_type() != RTE_PROC_PRIMARY || prefix == NULL || prefix[1] == '\0' || strstr(rundir, "/dpdk/") == NULL ||
-	    access(rundir, F_OK) < 0)
+	if (rte_eal_process_type() != RTE_PROC_PRIMARY || prefix == NULL || prefix[1] == '\0' ||
+	    strstr(rundir, "/dpdk/") == NULL || access(rundir, F_OK) < 0)
 		return;
 	snprintf(leave_huge_prefix, sizeof(leave_huge_prefix), "%smap_", prefix + 1);
 	leave_huge_find();

@@ -109,8 +109,8 @@ main_usage(FILE *out)
 {
 	unsigned int i;
 
-	fprintf(out, "usage: telepage-load MODE --prefix NAME --region NAME [--offset N] [--words N]\n"
-		"  [--stride N] [--count N] [--window N] [--bytes N] [--timeout MS]\n"
+	fprintf(out, "usage: telepage-load MODE --prefix NAME --region NAME [--offset N]\n"
+		"  [--words N] [--stride N] [--count N] [--window N] [--bytes N] [--timeout MS]\n"
 		"  [--until-void N] [--seed N] [--truth FILE] [--secondary]\n"
 		"  [--record FILE] [--reattach]\n\nmodes:\n");
 	for (i = 0; i < MODES; i++)

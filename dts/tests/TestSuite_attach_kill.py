@@ -89,7 +89,8 @@ class TestAttachKill(ClusterSuite):
         status = process.wait(10)
         seconds = time.monotonic() - started
         crowded = os.getloadavg()[0] > os.cpu_count()
-        self.verify(seconds < (END_SECONDS_CROWDED if crowded else END_SECONDS), f"node 1 ended after {seconds:.2f} s")
+        self.verify(seconds < (END_SECONDS_CROWDED if crowded else END_SECONDS),
+                    f"node 1 ended after {seconds:.2f} s")
         self.verify(status == 0, f"node 1 ended with {status}:\n{process.output()}")
         self.verify(not self.rundir().exists(), "its run directory is still there")
         left = [name for name in os.listdir(huge) if name.startswith(mine)]
