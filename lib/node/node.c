@@ -67,7 +67,7 @@ tp_node_run(struct tp_node *node, const volatile sig_atomic_t *stop)
 	node_poller_init(&poller, node, node->worker_first, node->config.workers, true);
 	while (!*stop)
 		node_poller_idle(&poller, tp_node_poll(node));
-	idle_disarm(&poller.idle);
+	node_poller_fini(&poller);
 }
 
 struct node_lcore {
@@ -88,7 +88,7 @@ node_lcore_main(void *arg)
 	while (!atomic_load_explicit(&node->lcores_stop, memory_order_acquire))
 		node_poller_idle(&poller,
 			node_worker_poll(node, lcore.worker, tp_node_now(node)));
-	idle_disarm(&poller.idle);
+	node_poller_fini(&poller);
 	return 0;
 }
 

@@ -78,6 +78,7 @@ void node_wake_worker(void *ctx, uint16_t worker);
 void node_wake_control(void *ctx);
 void node_poller_init(struct node_poller *poller, struct tp_node *node, uint16_t first,
 	uint16_t end, bool control);
+void node_poller_fini(struct node_poller *poller);
 void node_poller_idle(struct node_poller *poller, uint32_t work);
 
 /* port.c */

@@ -246,3 +246,11 @@ node_poller_idle(struct node_poller *poller, uint32_t work)
 		break;
 	}
 }
+
+/* What comes after polls without rest: not as a real-time thread. */
+void
+node_poller_fini(struct node_poller *poller)
+{
+	idle_disarm(&poller->idle);
+	poller_realtime_set(poller, false);
+}
