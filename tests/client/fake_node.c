@@ -3,10 +3,12 @@
  */
 #include <assert.h>
 #include <errno.h>
+#include <linux/futex.h>
 #include <sched.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <rte_atomic.h>
@@ -339,6 +341,10 @@ fake_node_answer(struct fake_node *fake, uint32_t thread, uint32_t worker,
 	ring->completions[*head % TP_ABI_RING_ENTRIES] = *completion;
 	(*head)++;
 	atomic_store_explicit(&ring->completion_head, *head, memory_order_release);
+	tp_abi_fence();
+	if (tp_abi_thread_wake_needed(&fake->client->threads[thread]))
+		syscall(SYS_futex, &fake->client->threads[thread].waiting, FUTEX_WAKE, 1, NULL,
+			NULL, 0);
 }
 
 void
