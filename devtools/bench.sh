@@ -1,0 +1,88 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 Telepage developers
+#
+# The figures with goals: builds for speed, runs every benchmark of a set ROUNDS
+# times on this machine, and appends the medians of the rounds to the log in
+# docs/benchmarks.md. The machine should do nothing else.
+#
+# usage: devtools/bench.sh [--set sharing|life] [--rounds N] [--rt] [--build FOLDER]
+#                          [--dry-run]
+#   --set      sharing: hits, misses, atomics, pool, directory (default)
+#              life: idle nodes, attaching, nodes that die, a computing neighbour
+#   --rt       SCHED_RR: for a machine that is not quiet; the log says so
+#   --dry-run  print the rows, leave docs/benchmarks.md alone
+set -eu
+cd "$(dirname "$0")/.."
+
+set_name=sharing
+rounds=5
+build=/tmp/telepage-bench-lto
+schedule=
+target=docs/benchmarks.md
+while [ $# -gt 0 ]; do
+	case $1 in
+	--set) set_name=$2; shift ;;
+	--rounds) rounds=$2; shift ;;
+	--build) build=$2; shift ;;
+	--rt) schedule="chrt -r 10" ;;
+	--dry-run) target=/dev/stdout ;;
+	*) sed -n 's/^# \{0,1\}//; 5,16p' "$0"; exit 2 ;;
+	esac
+	shift
+done
+if [ "$(id -u)" -ne 0 ]; then
+	echo "bench: needs root, for huge pages and namespaces" >&2
+	exit 1
+fi
+
+[ -f "$build/build.ninja" ] ||
+	meson setup "$build" --buildtype=release -Dasserts=false -Dtests=false \
+		-Db_lto=true > /dev/null
+ninja -C "$build" telepage-bench > /dev/null
+
+lines=$(mktemp)
+trap 'rm -f "$lines"' EXIT
+load=$(cut -d' ' -f1 /proc/loadavg)
+run() {
+	echo "bench: $*" >&2
+	i=0
+	while [ $i -lt "$rounds" ]; do
+		# shellcheck disable=SC2086
+		timeout 300 $schedule "$build/telepage-bench" "$@" --json |
+			sed "s|^{|{\"command\":\"$*\",|" >> "$lines" ||
+			echo "{\"command\":\"$*\",\"failed\":true}" >> "$lines"
+		i=$((i + 1))
+	done
+}
+case $set_name in
+sharing)
+	run client_hit_lat
+	for pmd in memif af_packet; do
+		for name in raw_rtt node_miss_lat node_evict_lat node_atomic_lat \
+			client_miss_lat client_atomic_lat; do
+			run $name --pmd $pmd
+		done
+	done
+	run pool_loan_rate
+	run directory_bytes_per_page
+	;;
+life)
+	for pmd in memif af_packet tap; do
+		run node_idle_cpu --pmd $pmd
+	done
+	run attach_lat
+	for pmd in memif af_packet; do
+		run client_miss_lat --neighbour --pmd $pmd
+		run void_lat --pmd $pmd
+		run void_lat_fast --pmd $pmd
+	done
+	;;
+*)
+	echo "bench: no set $set_name" >&2
+	exit 2
+	;;
+esac
+
+python3 devtools/bench_rows.py --schedule "${schedule:-default}" --load "$load" \
+	--commit "$(git rev-parse --short HEAD)" < "$lines" >> "$target"
