@@ -284,7 +284,8 @@ int tp_endpoint_peer_remove(struct tp_endpoint *ep, uint16_t node);
 
 /**
  * Act as if nothing had been heard from a peer for peer_timeout_ns: peer_down
- * now, peer_up when it answers the next greeting. For fault injection.
+ * now, peer_up when it answers the next greeting, and the sessions before end on its
+ * side, too.
  *
  * @return 0; -ENOENT: no such peer.
  * @threads Owner, not from a callback.

@@ -66,14 +66,10 @@ outbox_stash(struct tp_worker *worker, const struct worker_message *message, con
 	enum tp_class class = (enum tp_class)outbox_class[message->msg.type];
 
 	if (!worker_stash_add(worker, class, message, payload)) {
-		/*
-		 * Requests are repeated by the engine. For the rest the peer is
-		 * declared back once the stash is empty: what waits on it is sent
-		 * again.
-		 */
+		/* One is lost, so the session is: worker_peers_retry(). */
 		worker->stats.messages_overflow++;
-		worker->peers[message->node].resend = true;
-		worker->resend_retry = true;
+		worker->peers[message->node].lost = true;
+		worker->lost_retry = true;
 		return;
 	}
 	worker->stats.messages_stashed++;

@@ -256,14 +256,17 @@ worker_peers_retry(struct tp_worker *worker)
 				worker_fence_ask(worker, (uint16_t)node);
 		work++;
 	}
-	if (worker->resend_retry && worker_stash_is_empty(worker)) {
-		worker->resend_retry = false;
+	/*
+	 * Messages of a session arrive, all of them, or it ends on both sides: what
+	 * the engines make of a repeated message depends on it.
+	 */
+	if (worker->lost_retry) {
+		worker->lost_retry = false;
 		for (node = 0; node <= worker->config.node_id_max; node++) {
-			if (!worker->peers[node].resend)
+			if (!worker->peers[node].lost)
 				continue;
-			worker->peers[node].resend = false;
-			if (worker->peers[node].up)
-				peer_come_up(worker, (uint16_t)node);
+			worker->peers[node].lost = false;
+			tp_endpoint_peer_silence(worker->endpoint, (uint16_t)node);
 		}
 		work++;
 	}

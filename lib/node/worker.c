@@ -279,7 +279,7 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 		work += worker_fencing_poll(worker, coherence_work);
 	if (unlikely(worker->draining == WORKER_DRAINING_RUNS))
 		worker_draining_poll(worker);
-	if (unlikely(worker->fence_retry || worker->resend_retry))
+	if (unlikely(worker->fence_retry || worker->lost_retry))
 		work += worker_peers_retry(worker);
 	if (unlikely(now >= worker->fabric_at))
 		worker_fabric_stats_copy(worker);

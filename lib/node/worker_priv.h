@@ -101,7 +101,7 @@ struct worker_peer {
 	bool over;			/* of this epoch: it comes up in the next one */
 	bool fence_wanted;		/* the event found no room */
 	bool vanished;			/* injected: requests to it have disappeared */
-	bool resend;			/* a message to it was lost: act as if it came back */
+	bool lost;			/* a message to it was: its sessions must end */
 	bool stashed;			/* on the stash's list of peers */
 	struct worker_list stash[TP_CLASS_COUNT];
 };
@@ -305,7 +305,7 @@ struct tp_worker {
 	uint32_t regions_removing;
 	struct worker_peer *peers;	/* by node id */
 	bool fence_retry;
-	bool resend_retry;
+	bool lost_retry;
 	uint8_t fencing;		/* enum worker_fencing */
 	uint8_t draining;		/* enum worker_draining */
 

@@ -38,6 +38,7 @@ static struct {
 	uint32_t gone_count;
 	uint32_t fenced_count;
 	uint32_t peer_up_count;
+	uint32_t peer_down_count;
 	uint32_t drains;
 	bool drained;
 	bool region_gone;
@@ -169,6 +170,7 @@ void
 tp_coherence_peer_down(struct tp_coherence *coherence, uint16_t node, uint64_t now,
 	struct tp_outbox *outbox)
 {
+	fake.peer_down_count++;
 }
 
 void

@@ -847,20 +847,23 @@ test_send_refused_carries_the_contents_of_its_time(void **state)
 	assert_int_equal(s->worker->stash.payloads[message->slot * PAGE + PAGE - 1], 0x5a);
 }
 
-/* More than there is room for: clients wait, the rest is counted, all of it is forgotten. */
+/*
+ * More than there is room for: clients wait as long as it all fits, then one is lost
+ * and with it the session, for a session delivers all or ends.
+ */
 static void
-test_send_refused_stash_full_requests_stop(void **state)
+test_send_refused_stash_full_the_session_ends(void **state)
 {
 	struct setup *s = *state;
-	uint32_t i;
+	uint32_t downs, i;
 
 	peers_set(s);
-	for (i = 0; i < 5000; i++) {
+	for (i = 0; i < 4096; i++) {
 		send(s, 2, TP_MSG_INV, i, TP_SLOT_ABSENT);
 		turn(s);
 	}
 	assert_int_equal(stashed(s), 4096);
-	assert_int_equal(s->worker->stats.messages_overflow, 5000 - 4096);
+	assert_int_equal(s->worker->stats.messages_overflow, 0);
 	submit(s, (struct tp_abi_request){ .op = TP_ABI_READ });
 	turn(s);
 	assert_int_equal(fake.request_count, 0);
@@ -868,10 +871,15 @@ test_send_refused_stash_full_requests_stop(void **state)
 	send(s, 2, TP_MSG_INV_ACK, 0, TP_SLOT_ABSENT);
 	turn(s);
 	assert_int_equal(stashed(s), 4097);
-	command(s, (struct worker_command){ .type = WORKER_PEER_REMOVE, .node = 2 });
+	downs = fake.peer_down_count;
+	send(s, 2, TP_MSG_INV, i, TP_SLOT_ABSENT);
 	turn(s);
+	assert_int_equal(s->worker->stats.messages_overflow, 1);
+	assert_int_equal(fake.peer_down_count, downs + 1);
 	assert_int_equal(stashed(s), 0);
+	turn(s);
 	assert_int_equal(fake.request_count, 1);
+	assert_int_equal(fake.peer_down_count, downs + 1);
 }
 
 /* No frames for anybody: whoever is asked refuses, so nobody is asked more. */
@@ -1014,7 +1022,7 @@ main(void)
 		CASE(test_send_unknown_node_dropped),
 		CASE(test_send_refused_waits_by_peer_and_requests_go_on),
 		CASE(test_send_refused_carries_the_contents_of_its_time),
-		CASE(test_send_refused_stash_full_requests_stop),
+		CASE(test_send_refused_stash_full_the_session_ends),
 		CASE(test_send_no_frames_requests_stop_until_there_are),
 		CASE(test_region_removed_requests_refused_until_gone),
 		CASE(test_regions_many_added_and_removed_stay_found),
