@@ -12,6 +12,8 @@ from lab import wait_until
 class TestInject(ClusterSuite):
     """telepage inject on real ports."""
 
+    # Faults are made beneath the sessions, the same for every port and worker.
+    variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "memif", "workers": 2})
     settings = {**ClusterSuite.settings, "inject": "yes"}
 
     def inject(self, number: int, *words: object) -> None:
