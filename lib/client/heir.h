@@ -26,6 +26,20 @@ client_live(struct tp_client *client)
 	return client;
 }
 
+/* The same, with its lock taken: who waited for a re-attach is sent on to the heir. */
+static inline struct tp_client *
+client_lock_live(struct tp_client *client)
+{
+	for (;;) {
+		client = client_live(client);
+		pthread_mutex_lock(&client->lock);
+		/* Only under this lock does a client get its heir. */
+		if (atomic_load_explicit(&client->heir, memory_order_relaxed) == NULL)
+			return client;
+		pthread_mutex_unlock(&client->lock);
+	}
+}
+
 static inline struct tp_client_region *
 client_region_live(struct tp_client_region *region)
 {

@@ -81,6 +81,22 @@ region_map(struct tp_client *client, const struct tp_control_region *info, int w
 	return 0;
 }
 
+/* A REGION_OPEN request, checked. *client is what was asked. */
+static int
+region_request(struct tp_client **client, uint64_t deadline_ns, struct tp_control_request *request,
+	       struct tp_control_response *response, int *words_fd)
+{
+	int ret;
+
+	*client = client_live(*client);
+	ret = client_control_until(*client, deadline_ns, request, response, words_fd, 1);
+	if (ret < 0 || region_info_is_valid(*client, &response->region))
+		return ret;
+	TP_CLIENT_LOG(ERR, "the node's description of a region makes no sense");
+	close(*words_fd);
+	return -EPROTO;
+}
+
 /* A REGION_OPEN request, and the handle for what came back. */
 static int
 region_open(struct tp_client *client, uint64_t deadline_ns, struct tp_control_request *request,
@@ -88,18 +104,20 @@ region_open(struct tp_client *client, uint64_t deadline_ns, struct tp_control_re
 {
 	struct tp_control_response response;
 	struct tp_client_region *region;
+	struct tp_client *asked = client;
 	int words_fd, ret;
 
-	client = client_live(client);
-	ret = client_control_until(client, deadline_ns, request, &response, &words_fd, 1);
-	if (ret < 0)
-		return ret;
-	if (!region_info_is_valid(client, &response.region)) {
-		TP_CLIENT_LOG(ERR, "the node's description of a region makes no sense");
+	/* An answer of a node that has died since, and was replaced, is no use any more. */
+	for (;;) {
+		ret = region_request(&asked, deadline_ns, request, &response, &words_fd);
+		if (ret < 0)
+			return ret;
+		client = client_lock_live(asked);
+		if (client == asked)
+			break;
+		pthread_mutex_unlock(&client->lock);
 		close(words_fd);
-		return -EPROTO;
 	}
-	pthread_mutex_lock(&client->lock);
 	region = region_find(client, &response.region);
 	if (region != NULL) {
 		region->references++;

@@ -32,14 +32,13 @@ socket_now_ns(void)
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
 
-/* False once the other side closed it. */
+/* False once the other side closed it, also while answers that nobody wants are unread. */
 bool
 client_socket_is_open(int sock)
 {
-	char byte;
-	ssize_t ret = recv(sock, &byte, 1, MSG_PEEK | MSG_DONTWAIT);
+	struct pollfd event = { .fd = sock, .events = POLLRDHUP };
 
-	return ret > 0 || (ret < 0 && (errno == EAGAIN || errno == EINTR));
+	return poll(&event, 1, 0) <= 0;
 }
 
 static void

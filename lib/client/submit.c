@@ -29,7 +29,12 @@ submit_follow(struct tp_thread **thread, struct tp_client_region **region, struc
 {
 	enum tp_reason reason = client_follow(thread, region);
 
-	return likely(reason == TP_OK) || !submit_refuse(*thread, op, reason);
+	if (likely(reason == TP_OK))
+		return true;
+	/* Not filled in: it has no region, and is not to be asked after. */
+	*op = (struct tp_op){ .pending = CLIENT_PENDING_NONE };
+	submit_refuse(*thread, op, reason);
+	return false;
 }
 
 /* An access of one piece; op is overwritten. */

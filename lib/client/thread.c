@@ -224,19 +224,19 @@ tp_thread_register(struct tp_client *client, struct tp_thread **thread_out)
 	struct tp_thread *thread = NULL;
 	uint32_t i;
 
-	client = client_live(client);
-	pthread_mutex_lock(&client->lock);
+	client = client_lock_live(client);
 	for (i = 0; i < client->thread_count && thread == NULL; i++)
 		if (thread_is_available(&client->threads[i]))
 			thread = &client->threads[i];
-	if (thread != NULL)
+	if (thread != NULL) {
 		thread->state = CLIENT_THREAD_USED;
+		thread->timeout_tsc = client->timeout_tsc;
+	}
 	pthread_mutex_unlock(&client->lock);
 	if (thread == NULL)
 		return -EAGAIN;
 
 	memset(&thread->stats, 0, sizeof(thread->stats));
-	thread->timeout_tsc = client->timeout_tsc;
 	thread->guards_used_max = RTE_MAX(thread->guards_used_max, 1u);
 	atomic_store_explicit(&thread->shared->guards.used_max, thread->guards_used_max,
 			      memory_order_relaxed);

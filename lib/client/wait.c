@@ -152,6 +152,9 @@ tp_op_wait(struct tp_thread *thread, struct tp_op *op)
 	uint64_t yield_until = 0;
 	uint32_t spins = 0;
 
+	/* What was refused belongs to no thread and region that it could be looked for by. */
+	if (op->state == CLIENT_OP_DONE)
+		return op->result;
 	if (unlikely(client_thread_heir(thread) != NULL))
 		thread = client_thread_of(thread, op);
 	backend = &thread->client->backend;

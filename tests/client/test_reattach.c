@@ -4,6 +4,7 @@
  * Attaching again to the successor of a node that died: two fake nodes, one
  * after the other behind the same socket.
  */
+#include <sched.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -18,6 +19,10 @@ struct node {
 	int listener;
 	_Atomic int connection;
 	pthread_t thread;
+	uint32_t surplus_op;		/* is answered twice */
+	_Atomic bool surplus_sent;
+	void (*on_open)(void *ctx);	/* before a region's opening is answered */
+	void *on_open_ctx;
 };
 
 static uint32_t region_id;	/* of the next node's region */
@@ -30,9 +35,15 @@ node_respond(struct node *node, int connection, const struct tp_control_request 
 	unsigned int count;
 	int fds[4];
 
+	if (request->op == TP_CONTROL_REGION_OPEN && node->on_open != NULL)
+		node->on_open(node->on_open_ctx);
 	fake_node_control(node->fake, request, &response, fds, 4);
 	count = response.fd_count;
 	tp_fd_send(connection, &response, sizeof(response), fds, count);
+	if (request->op == node->surplus_op) {
+		tp_fd_send(connection, &response, sizeof(response), NULL, 0);
+		node->surplus_sent = true;
+	}
 	while (count > 0)
 		close(fds[--count]);
 }
@@ -238,14 +249,26 @@ test_reattach_access_under_way_ends_and_pin_is_lost(void **state)
 	assert_false(fake_node_guarded(a->second.fake));
 }
 
+static void __attribute__((noinline))
+stack_fill(void)
+{
+	uint8_t bytes[4096];
+
+	memset(bytes, 0x5a, sizeof(bytes));
+	__asm__ volatile ("" :: "r" (bytes) : "memory");
+}
+
 static void
 test_reattach_region_replaced_is_void_others_go_on(void **state)
 {
 	struct attached *a = *state;
 	struct tp_client_region *again;
+	struct tp_vector vector;
+	struct tp_pin pin;
 	struct tp_op op;
 	uint8_t byte = 1;
 
+	vector = (struct tp_vector){ .buffer = &byte, .bytes = 1 };
 	node_die(&a->first);
 	region_id = FAKE_REGION_ID + 1;
 	second_start(a);
@@ -254,6 +277,21 @@ test_reattach_region_replaced_is_void_others_go_on(void **state)
 	assert_int_equal(tp_write(a->thread, a->region, 0, &byte, 1).reason, TP_GENERATION);
 	assert_true(tp_submit_clear(a->thread, a->region, &op));
 	assert_int_equal(op.result.reason, TP_GENERATION);
+	/* Calls that wait for an access that never began: whatever was on their stack. */
+	stack_fill();
+	assert_void(tp_readv(a->thread, a->region, &vector, 1), TP_GENERATION, 1, 0);
+	stack_fill();
+	assert_void(tp_writev(a->thread, a->region, &vector, 1), TP_GENERATION, 1, 0);
+	stack_fill();
+	assert_void(tp_pin(a->thread, a->region, 0, 8, TP_ACCESS_READ, &pin), TP_GENERATION, 1, 0);
+	stack_fill();
+	assert_void(tp_flush(a->thread, a->region, 0, 8), TP_GENERATION, 1, 0);
+	stack_fill();
+	assert_void(tp_invalidate(a->thread, a->region, 0, 8), TP_GENERATION, 1, 0);
+	stack_fill();
+	assert_void(tp_clear(a->thread, a->region), TP_GENERATION, 1, 0);
+	stack_fill();
+	assert_void(tp_atomic_add64(a->thread, a->region, 0, 1, NULL), TP_GENERATION, 1, 0);
 	assert_int_equal(tp_client_region_open(a->client, "test", &again), 0);
 	assert_ok(tp_read(a->thread, again, 0, &byte, 1), 1);
 	assert_int_equal(byte, 0x22);
@@ -273,6 +311,70 @@ test_reattach_again_after_the_next_death(void **state)
 	second_start(a);
 	assert_int_equal(tp_client_reattach(a->client), 0);
 	assert_int_equal(byte_read(a, 1), 0x22);
+}
+
+/* An answer that nobody read must not hide the end of the connection behind it. */
+static void
+test_reattach_unread_answer_death_is_seen(void **state)
+{
+	struct attached *a = *state;
+	uint64_t stats[TP_CONTROL_STATS_MAX];
+
+	a->first.surplus_op = TP_CONTROL_STATS;
+	assert_int_equal(tp_client_stats_get(a->client, stats), 0);
+	while (!a->first.surplus_sent)
+		sched_yield();
+	node_die(&a->first);
+	assert_false(tp_client_is_alive(a->client));
+	second_start(a);
+	assert_int_equal(tp_client_reattach(a->client), 0);
+	assert_int_equal(tp_client_node(a->client)->epoch, 2);
+	assert_int_equal(byte_read(a, 1), 0x22);
+}
+
+struct late {
+	struct attached *a;
+	struct tp_thread *thread;
+	pthread_t runner;
+	int ret;
+};
+
+static void *
+late_register(void *argument)
+{
+	struct late *late = argument;
+
+	late->ret = tp_thread_register(late->a->client, &late->thread);
+	return NULL;
+}
+
+/* The re-attach is under way: time for the other thread to come to the lock it holds. */
+static void
+late_begin(void *argument)
+{
+	struct late *late = argument;
+
+	if (pthread_create(&late->runner, NULL, late_register, late) != 0)
+		abort();
+	usleep(50000);
+}
+
+static void
+test_reattach_thread_registered_meanwhile_is_at_the_successor(void **state)
+{
+	struct attached *a = *state;
+	struct late late = { .a = a };
+	uint8_t byte = 0;
+
+	node_die(&a->first);
+	second_start(a);
+	a->second.on_open_ctx = &late;
+	a->second.on_open = late_begin;
+	assert_int_equal(tp_client_reattach(a->client), 0);
+	pthread_join(late.runner, NULL);
+	assert_int_equal(late.ret, 0);
+	assert_ok(tp_read(late.thread, a->region, 0, &byte, 1), 1);
+	assert_int_equal(byte, 0x22);
 }
 
 static void
@@ -325,6 +427,8 @@ main(void)
 		CASE(test_reattach_access_under_way_ends_and_pin_is_lost),
 		CASE(test_reattach_region_replaced_is_void_others_go_on),
 		CASE(test_reattach_again_after_the_next_death),
+		CASE(test_reattach_unread_answer_death_is_seen),
+		CASE(test_reattach_thread_registered_meanwhile_is_at_the_successor),
 		KEEPER_CASE(test_keeper_reattaches_by_itself),
 		KEEPER_CASE(test_keeper_without_successor_stops),
 		fixture_test(test_reattach_backend_refused),
