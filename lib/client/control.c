@@ -4,6 +4,7 @@
  * Control requests: one at a time, checked, their outcome as an errno. Any thread.
  */
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -46,6 +47,23 @@ client_control_deadline(const struct tp_client *client)
 	return control_now_ns() + client->control_timeout_ns;
 }
 
+/* TSan knows no pthread_mutex_clocklock(), and would see an unlock without a lock. */
+static int
+control_lock_until(pthread_mutex_t *lock, const struct timespec *until)
+{
+#ifdef __SANITIZE_THREAD__
+	while (pthread_mutex_trylock(lock) != 0) {
+		if (control_now_ns() >= (uint64_t)until->tv_sec * 1000000000u +
+		    (uint64_t)until->tv_nsec)
+			return ETIMEDOUT;
+		sched_yield();
+	}
+	return 0;
+#else
+	return pthread_mutex_clocklock(lock, CLOCK_MONOTONIC, until);
+#endif
+}
+
 /* One request at a time on the channel; who waits for the others does not wait longer. */
 static int
 control_lock(struct tp_client *client, uint64_t deadline_ns, uint64_t *left_ns)
@@ -56,7 +74,7 @@ control_lock(struct tp_client *client, uint64_t deadline_ns, uint64_t *left_ns)
 	};
 	uint64_t now;
 
-	if (pthread_mutex_clocklock(&client->control_lock, CLOCK_MONOTONIC, &until) != 0)
+	if (control_lock_until(&client->control_lock, &until) != 0)
 		return -EBUSY;
 	now = control_now_ns();
 	*left_ns = deadline_ns > now ? deadline_ns - now : 1;
