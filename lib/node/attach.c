@@ -25,6 +25,7 @@
 #define ATTACH_FDS 3
 #define ATTACH_TIDY_NS UINT64_C(10000000000)
 #define ATTACH_TIDY_SOON_NS UINT64_C(50000000)
+#define ATTACH_ACCEPT_NS UINT64_C(100000000)	/* after an accept() that failed */
 #define ATTACH_GATE_NS UINT64_C(30000000000)	/* to wait for who is inside */
 
 struct attach_connection {
@@ -43,6 +44,8 @@ struct attach {
 	const int *bells;
 	uint32_t bell_count;
 	int listener;
+	uint64_t accept_at;	/* nobody can be let in before; 0: now */
+	bool accept_failed;	/* and that has been said */
 	char path[108];
 	struct gate gate;
 	char rundir[256];	/* EAL's, "": none */
@@ -71,9 +74,13 @@ attach_send(struct attach *attach, struct attach_connection *connection,
 	ssize_t ret = tp_fd_send(connection->fd, response, sizeof(*response), fds,
 		response->fd_count);
 
+	if (ret >= 0)
+		return;
+	/* Who is not told that it is inside is not. */
+	if (response->op == TP_CONTROL_GATE_ENTER && response->reason == TP_OK)
+		gate_leave(&attach->gate, (int)(connection - attach->connections));
 	/* One answer a request: a client that does not read them is no client. */
-	if (ret < 0)
-		attach_close(attach, connection);
+	attach_close(attach, connection);
 }
 
 static void
@@ -267,14 +274,29 @@ attach_answer(struct attach *attach, struct attach_connection *connection)
 	return 1;
 }
 
+/* Out of descriptors or memory: who is not let in keeps the listener readable. */
+static void
+attach_accept_failed(struct attach *attach, int error, uint64_t now)
+{
+	if (error == EAGAIN || error == EINTR || error == ECONNABORTED)
+		return;
+	attach->accept_at = now + ATTACH_ACCEPT_NS;
+	if (!attach->accept_failed)
+		TP_NODE_LOG(ERR, "no client can be let in: %s", strerror(error));
+	attach->accept_failed = true;
+}
+
 static uint32_t
-attach_accept(struct attach *attach)
+attach_accept(struct attach *attach, uint64_t now)
 {
 	int fd = accept4(attach->listener, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	int i;
 
-	if (fd < 0)
+	if (fd < 0) {
+		attach_accept_failed(attach, errno, now);
 		return 0;
+	}
+	attach->accept_failed = false;
 	for (i = 0; i < ATTACH_CONNECTIONS; i++) {
 		if (attach->connections[i].fd >= 0)
 			continue;
@@ -291,8 +313,9 @@ attach_connection_poll(struct attach *attach, struct attach_connection *connecti
 {
 	uint32_t work = 0;
 
-	if (connection->client >= 0 &&
-	    tp_control_client_is_bad(attach->control, connection->client)) {
+	/* Gone, dead or alive: what it asked for last must not be given to it any more. */
+	if ((events & (POLLHUP | POLLERR)) || (connection->client >= 0 &&
+	    tp_control_client_is_bad(attach->control, connection->client))) {
 		attach_close(attach, connection);
 		return 1;
 	}
@@ -304,11 +327,6 @@ attach_connection_poll(struct attach *attach, struct attach_connection *connecti
 		attach_gate_enter(attach, connection, now);
 	if (connection->fd < 0)
 		return work;
-	/* Gone, dead or alive; what it asked for last does not matter any more. */
-	if (events & (POLLHUP | POLLERR)) {
-		attach_close(attach, connection);
-		return work + 1;
-	}
 	if ((events & POLLIN) && connection->call < 0 && !connection->attaching &&
 	    connection->gate_until == 0)
 		work += attach_receive(attach, connection, now);
@@ -337,7 +355,12 @@ attach_poll(struct attach *attach, uint64_t now)
 	for (i = 0; i < ATTACH_CONNECTIONS; i++)
 		/* A negative descriptor is skipped. */
 		fds[i] = (struct pollfd){ .fd = attach->connections[i].fd, .events = POLLIN };
-	fds[ATTACH_CONNECTIONS] = (struct pollfd){ .fd = attach->listener, .events = POLLIN };
+	if (now >= attach->accept_at)
+		attach->accept_at = 0;
+	fds[ATTACH_CONNECTIONS] = (struct pollfd){
+		.fd = attach->accept_at == 0 ? attach->listener : -1,
+		.events = POLLIN,
+	};
 	if (poll(fds, ATTACH_CONNECTIONS + 1, 0) < 0)
 		return 0;
 	for (i = 0; i < ATTACH_CONNECTIONS; i++)
@@ -345,7 +368,7 @@ attach_poll(struct attach *attach, uint64_t now)
 			work += attach_connection_poll(attach, &attach->connections[i],
 				fds[i].revents, now);
 	if (fds[ATTACH_CONNECTIONS].revents & POLLIN)
-		work += attach_accept(attach);
+		work += attach_accept(attach, now);
 	return work;
 }
 
@@ -471,7 +494,8 @@ attach_fds(const struct attach *attach, struct pollfd *fds, uint32_t room)
 
 	if (room < ATTACH_CONNECTIONS + 1)
 		return 0;
-	fds[count++] = (struct pollfd){ .fd = attach->listener, .events = POLLIN };
+	if (attach->accept_at == 0)
+		fds[count++] = (struct pollfd){ .fd = attach->listener, .events = POLLIN };
 	for (i = 0; i < ATTACH_CONNECTIONS; i++) {
 		const struct attach_connection *connection = &attach->connections[i];
 

@@ -15,6 +15,7 @@
  */
 #include <errno.h>
 #include <sys/eventfd.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
@@ -23,6 +24,8 @@
 #include <rte_debug.h>
 
 #include "idle_priv.h"
+
+#define IDLE_BROKEN (POLLERR | POLLHUP | POLLNVAL)
 
 int
 idle_bell_open(void)
@@ -230,7 +233,7 @@ idle_sleep_ns(const struct idle *idle, uint64_t now, uint64_t timer, uint64_t ma
 
 	ns = RTE_MIN(ns, RTE_MIN(max_ns, IDLE_SLEEP_MAX_NS));
 	/* The longer nobody came the less likely is the next one. */
-	if (idle->blind)
+	if (idle->blind || idle->muted_until != 0)
 		ns = RTE_MIN(ns, RTE_MIN(RTE_MAX((now - idle->active_at) / 4, IDLE_SLEEP_MIN_NS),
 			IDLE_SLEEP_BLIND_NS));
 	if (idle->vain >= IDLE_VAIN_MAX)
@@ -238,21 +241,62 @@ idle_sleep_ns(const struct idle *idle, uint64_t now, uint64_t timer, uint64_t ma
 	return ns;
 }
 
+/*
+ * A descriptor in error ends every sleep at once. That a link went down is an
+ * error of a socket until it is asked for; what stays even then is not listened
+ * to for a while, in which we look ourselves. The complement of a descriptor is
+ * negative, which poll() skips.
+ */
+static void
+idle_levels_mute(struct idle *idle, uint64_t now)
+{
+	struct pollfd *level = &idle->fds[idle->own_count + idle->client_count];
+	uint32_t i;
+
+	for (i = 0; i < idle->level_count; i++, level++) {
+		socklen_t bytes = sizeof(int);
+		int error;
+
+		if (!(level->revents & IDLE_BROKEN))
+			continue;
+		if (getsockopt(level->fd, SOL_SOCKET, SO_ERROR, &error, &bytes) == 0 &&
+		    poll(level, 1, 0) >= 0 && !(level->revents & IDLE_BROKEN))
+			continue;
+		level->fd = ~level->fd;
+		idle->muted_until = now + IDLE_MUTE_NS;
+	}
+}
+
+static void
+idle_levels_unmute(struct idle *idle, uint64_t now)
+{
+	struct pollfd *level = &idle->fds[idle->own_count + idle->client_count];
+	uint32_t i;
+
+	if (idle->muted_until == 0 || now < idle->muted_until)
+		return;
+	idle->muted_until = 0;
+	for (i = 0; i < idle->level_count; i++)
+		if (level[i].fd < 0)
+			level[i].fd = ~level[i].fd;
+}
+
 uint64_t
 idle_sleep(struct idle *idle, uint64_t now, uint64_t timer, uint64_t max_ns,
 	uint32_t extra_count)
 {
-	uint64_t ns = idle_sleep_ns(idle, now, timer, max_ns);
-	const struct timespec timeout = {
-		.tv_sec = (time_t)(ns / 1000000000u),
-		.tv_nsec = (long)(ns % 1000000000u),
-	};
 	uint32_t heard = idle->own_count + idle->client_count;
 	bool deaf = idle->vain >= IDLE_VAIN_MAX;
+	struct timespec timeout;
+	uint64_t ns;
 	uint32_t i;
 	int ret;
 
 	RTE_ASSERT(idle->armed);
+	idle_levels_unmute(idle, now);
+	ns = idle_sleep_ns(idle, now, timer, max_ns);
+	timeout.tv_sec = (time_t)(ns / 1000000000u);
+	timeout.tv_nsec = (long)(ns % 1000000000u);
 	for (i = idle->own_count; i < heard; i++)
 		idle->fds[i].events = deaf ? 0 : POLLIN;
 	ret = ppoll(idle->fds, heard + idle->level_count + extra_count, &timeout, NULL);
@@ -266,5 +310,7 @@ idle_sleep(struct idle *idle, uint64_t now, uint64_t timer, uint64_t max_ns,
 		if (i >= idle->own_count)
 			idle->rung = idle->woken = true;
 	}
+	if (ret > 0)
+		idle_levels_mute(idle, now);
 	return ret == 0 ? now + ns : 0;
 }

@@ -31,6 +31,8 @@
 #define IDLE_VAIN_MAX 16		/* rings for nothing in a row, then clients are not heard */
 #define IDLE_DEAF_NS UINT64_C(1000000)
 
+#define IDLE_MUTE_NS UINT64_C(100000000)	/* a port whose descriptor is broken is not listened to */
+
 #define IDLE_BELLS_MAX (TP_ABI_WORKERS_MAX + 1)
 #define IDLE_FDS_MAX 320
 
@@ -75,6 +77,7 @@ struct idle {
 	uint32_t own_count;
 	uint32_t client_count;
 	uint32_t level_count;
+	uint64_t muted_until;	/* some of these are broken and not listened to; 0: none is */
 	struct pollfd fds[IDLE_FDS_MAX];
 };
 

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_debug.h>
 #include <rte_errno.h>
 
 #include "control_priv.h"
@@ -189,6 +190,7 @@ inject_check(struct tp_control *control, const struct tp_control_inject *spec)
 	return region->region->page_count > INJECT_PAGES_MAX ? -ENOTSUP : 0;
 }
 
+/* There is room: inject_peers_room(). */
 static struct inject_peer *
 inject_peer_get(struct tp_control *control, uint16_t node)
 {
@@ -198,8 +200,7 @@ inject_peer_get(struct tp_control *control, uint16_t node)
 	for (i = 0; i < inject->peer_count; i++)
 		if (inject->peers[i].node == node)
 			return &inject->peers[i];
-	if (i == INJECT_PEERS_MAX)
-		return NULL;
+	RTE_ASSERT(i < INJECT_PEERS_MAX);
 	inject->peers[i] = (struct inject_peer){
 		.node = node,
 		.ip = control->nodes[node].record.ip,
@@ -234,17 +235,30 @@ inject_way_add(struct tp_link_faults *faults, const struct tp_control_inject *sp
 	}
 }
 
+/* Is there room for all these peers? So a fault is added whole, or not at all. */
+static bool
+inject_peers_room(const struct inject *inject, const uint16_t *nodes, int count)
+{
+	uint32_t more = 0;
+	uint32_t p;
+	int i;
+
+	for (i = 0; i < count; i++) {
+		for (p = 0; p < inject->peer_count && inject->peers[p].node != nodes[i]; p++)
+			;
+		more += p == inject->peer_count;
+	}
+	return more <= INJECT_PEERS_MAX - inject->peer_count;
+}
+
 /* Tell the workers all that happens to frames. There is room in their rings. */
-static int
-inject_table_send(struct tp_control *control)
+static void
+inject_table_send(struct tp_control *control, struct inject_table *table)
 {
 	struct inject *inject = control->inject;
-	struct inject_table *table = calloc(1, sizeof(*table));
 	struct worker_command command = { .type = WORKER_INJECT_PEERS, .table = table };
 	uint32_t i;
 
-	if (table == NULL)
-		return -ENOMEM;
 	table->count = inject->peer_count;
 	memcpy(table->peers, inject->peers, sizeof(table->peers));
 	/* The push of the command releases it. */
@@ -252,7 +266,6 @@ inject_table_send(struct tp_control *control)
 	control_command_all(control, &command);
 	for (i = 0; i < inject->peer_count; i++)
 		inject->peers[i].silence = false;
-	return 0;
 }
 
 /* A fault of frames, or of requests. */
@@ -263,6 +276,7 @@ inject_peers_add(struct tp_control *control, const struct tp_control_inject *spe
 		(spec->flags & TP_CONTROL_INJECT_ONE_WAY) != 0;
 	uint16_t nodes[INJECT_PEERS_MAX];
 	int count = inject_nodes(control, spec, nodes);
+	struct inject_table *table;
 	struct inject_peer *peer;
 	int i;
 
@@ -274,10 +288,13 @@ inject_peers_add(struct tp_control *control, const struct tp_control_inject *spe
 				memory_order_relaxed);
 		return 0;
 	}
+	if (!inject_peers_room(control->inject, nodes, count))
+		return -ENOSPC;
+	table = calloc(1, sizeof(*table));
+	if (table == NULL)
+		return -ENOMEM;
 	for (i = 0; i < count; i++) {
 		peer = inject_peer_get(control, nodes[i]);
-		if (peer == NULL)
-			return -ENOSPC;
 		inject_way_add(&peer->tx, spec);
 		if (!one_way)
 			inject_way_add(&peer->rx, spec);
@@ -286,7 +303,8 @@ inject_peers_add(struct tp_control *control, const struct tp_control_inject *spe
 	/* A partition from everybody is one from the store, too. */
 	if (spec->kind == TP_INJECT_PARTITION && spec->node_count == 0)
 		inject_store_cut(control->inject->store, true);
-	return inject_table_send(control);
+	inject_table_send(control, table);
+	return 0;
 }
 
 /* Accesses to a region are VOID; for the words that are hidden each worker gets memory. */

@@ -376,14 +376,15 @@ membership_fence_wanted(struct tp_control *control, uint16_t id, uint32_t epoch)
 	node->fence_wanted = true;
 }
 
-static void
+/* false: not now. */
+static bool
 node_fence(struct tp_control *control, struct control_node *node, uint16_t id)
 {
 	int ret;
 
 	/* Only who is a member may say who is not. */
 	if (!membership_may_serve(control) || control->now < control->retry_at)
-		return;
+		return false;
 	ret = tp_catalogue_node_fence(control->catalogue, id, node->epoch, NULL, NULL);
 	if (ret == 0) {
 		TP_NODE_LOG(WARNING, "node %u fenced node %u, epoch %u", control->config.node_id,
@@ -398,6 +399,7 @@ node_fence(struct tp_control *control, struct control_node *node, uint16_t id)
 	} else {
 		membership_store_error(control, "fence", ret);
 	}
+	return true;
 }
 
 static uint32_t
@@ -409,10 +411,8 @@ membership_fences_run(struct tp_control *control)
 	for (id = 0; id <= control->config.node_id_max; id++) {
 		struct control_node *node = &control->nodes[id];
 
-		if (unlikely(node->fence_wanted)) {
-			node_fence(control, node, (uint16_t)id);
-			work++;
-		}
+		if (unlikely(node->fence_wanted))
+			work += node_fence(control, node, (uint16_t)id);
 		if (node->fence_until != 0 && control->now >= node->fence_until &&
 		    control_command_room(control)) {
 			node_lapsed(control, node, (uint16_t)id);

@@ -51,6 +51,7 @@ tp_node_poll(struct tp_node *node)
 		work += tp_control_poll(node->control, now);
 	}
 	if (node->attach != NULL && now >= node->attach_at) {
+		node->attached_at = now;
 		node->attach_at = now + NODE_ATTACH_NS;
 		work += attach_poll(node->attach, now);
 	}

@@ -56,7 +56,8 @@ struct tp_node {
 	int worker_fds[TP_ABI_WORKERS_MAX];
 	int client_fds[TP_ABI_WORKERS_MAX];
 	uint64_t control_at;		/* when the control side is polled again, ns */
-	uint64_t attach_at;
+	uint64_t attach_at;		/* likewise the connections */
+	uint64_t attached_at;		/* when they were last looked at */
 };
 
 /* A thread that polls some workers, the control side, or both. */

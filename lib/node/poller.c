@@ -202,8 +202,11 @@ poller_sleep(struct node_poller *poller, uint64_t now)
 	if (!poller->control)
 		return;
 	node->control_at = 0;
-	/* A look at all connections costs as much as the rest of such a turn. */
-	node->attach_at = now + POLLER_ATTACH_NS;
+	/*
+	 * A look at all connections costs as much as the rest of such a turn. Counted
+	 * from the last one: sleeps that follow each other must not put it off for ever.
+	 */
+	node->attach_at = node->attached_at + POLLER_ATTACH_NS;
 	for (i = 0; i < count; i++)
 		if (extra[i].revents != 0)
 			node->attach_at = 0;

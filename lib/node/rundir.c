@@ -5,8 +5,8 @@
  *
  * How it works. EAL names what belongs to a secondary process by its id:
  * mp_socket_PID_TIME with the time in hex, fbarray_NAME_PID. A file goes only if no
- * process has that id (or only a zombie), and, where EAL holds a lock on such
- * files, nobody does. EAL's own tidying, when a process starts, leaves sockets
+ * process has that id (or only a zombie), and nobody holds EAL's lock on it, or has
+ * the socket open: a process in another container has an id of its own there. EAL's own tidying, when a process starts, leaves sockets
  * out, for it cannot open them.
  */
 #include <ctype.h>
@@ -18,6 +18,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include "gate_priv.h"
@@ -74,6 +76,25 @@ rundir_is_gone(pid_t pid)
 	return state != NULL && (state[1] == ' ') && (state[2] == 'Z' || state[2] == 'X');
 }
 
+/* A process of another PID namespace has no number here that says anything. */
+static void
+rundir_remove_socket(int dir, const char *name)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd;
+
+	if (snprintf(address.sun_path, sizeof(address.sun_path), "/proc/self/fd/%d/%s", dir,
+		     name) >= (int)sizeof(address.sun_path))
+		return;
+	fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return;
+	if (connect(fd, (struct sockaddr *)&address, sizeof(address)) < 0 &&
+	    errno == ECONNREFUSED)
+		unlinkat(dir, name, 0);
+	close(fd);
+}
+
 /* False: somebody holds EAL's lock on it. */
 static bool
 rundir_remove_array(int dir, const char *name)
@@ -107,7 +128,7 @@ rundir_tidy(const char *path)
 		if (pid == 0 || pid == getpid() || !rundir_is_gone(pid))
 			continue;
 		if (is_socket)
-			unlinkat(dirfd(dir), entry->d_name, 0);
+			rundir_remove_socket(dirfd(dir), entry->d_name);
 		else
 			left += !rundir_remove_array(dirfd(dir), entry->d_name);
 	}

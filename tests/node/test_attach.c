@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -382,6 +383,107 @@ test_gate_holder_gone_closed_and_clients_served(void **state)
 }
 
 static void
+assert_gate_is_open(struct setup *s)
+{
+	int fd = dial(s);
+	struct tp_control_request leave = request_of(TP_CONTROL_GATE_LEAVE);
+
+	ask_later(s, fd, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(fd, NULL), TP_OK);
+	assert_int_equal(ask(s, fd, &leave, NULL).reason, TP_OK);
+	close(fd);
+}
+
+/* The turn that sees its end is the one in which the gate becomes free. */
+static void
+test_gate_waiter_gone_gate_stays_open(void **state)
+{
+	struct setup *s = *state;
+	struct tp_control_request leave = request_of(TP_CONTROL_GATE_LEAVE);
+	int inside = dial(s);
+	int waits = dial(s);
+
+	ask_later(s, inside, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(inside, NULL), TP_OK);
+	ask_later(s, waits, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(tp_fd_send(inside, &leave, sizeof(leave), NULL, 0), sizeof(leave));
+	close(waits);
+	run(s, 3);
+	assert_int_equal(answered(inside, NULL), TP_OK);
+	assert_gate_is_open(s);
+	close(inside);
+}
+
+/* Answers that fit into the socket of a client that reads none. */
+static int
+answers_that_fit(struct setup *s)
+{
+	int fd = dial_and_attach(s);
+	int count = -1;
+
+	while (tp_control_client_count(s->control) != 0) {
+		assert_in_range(++count, 0, 10000);
+		ask_later(s, fd, TP_CONTROL_STATS);
+		run(s, 10);
+	}
+	close(fd);
+	return count;
+}
+
+static void
+test_gate_entered_unknown_to_client_is_left(void **state)
+{
+	struct setup *s = *state;
+	int count = answers_that_fit(s);
+	int fd = dial_and_attach(s);
+
+	while (count-- > 0)
+		ask_later(s, fd, TP_CONTROL_STATS);
+	assert_int_equal(tp_control_client_count(s->control), 1);
+	ask_later(s, fd, TP_CONTROL_GATE_ENTER);
+	run(s, 10);
+	assert_int_equal(tp_control_client_count(s->control), 0);
+	close(fd);
+	assert_gate_is_open(s);
+}
+
+/* No descriptor is left: nobody can be let in, and who sleeps is not woken for it. */
+static void
+test_listener_without_descriptors_is_left_out_for_a_while(void **state)
+{
+	struct setup *s = *state;
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	struct tp_control_request request = request_of(TP_CONTROL_ATTACH);
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK, 0);
+	struct rlimit limit, low;
+	struct pollfd fds[320];
+	int copies[256];
+	int count = 0;
+
+	run(s, 2);
+	assert_int_equal(attach_fds(s->attach, fds, 320), 1);
+	strcpy(address.sun_path, s->path);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	low = (struct rlimit){ .rlim_cur = 256, .rlim_max = limit.rlim_max };
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &low), 0);
+	while ((copies[count] = dup(fd)) >= 0)
+		count++;
+	attach_poll(s->attach, s->cluster->now);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	while (count-- > 0)
+		close(copies[count]);
+	assert_int_equal(attach_fds(s->attach, fds, 320), 0);
+	assert_int_equal(attach_poll(s->attach, s->cluster->now + 99 * CLUSTER_MS), 0);
+	cluster_run(s->cluster, 100 * CLUSTER_MS);
+	run(s, 2);
+	assert_int_equal(attach_fds(s->attach, fds, 320), 2);
+	request.value = 1;
+	assert_int_equal(ask(s, fd, &request, NULL).reason, TP_OK);
+	close(fd);
+}
+
+static void
 test_gate_waited_for_too_long_refused(void **state)
 {
 	struct setup *s = *state;
@@ -416,7 +518,10 @@ main(void)
 		CASE(test_socket_of_dead_node_is_replaced_of_live_one_kept),
 		CASE(test_gate_one_at_a_time),
 		CASE(test_gate_holder_gone_closed_and_clients_served),
+		CASE(test_gate_waiter_gone_gate_stays_open),
+		CASE(test_gate_entered_unknown_to_client_is_left),
 		CASE(test_gate_waited_for_too_long_refused),
+		CASE(test_listener_without_descriptors_is_left_out_for_a_while),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "cluster.h"
+#include "inject_priv.h"
 #include "tp_generation.h"
 #include "tp_inject.h"
 #include "tp_shard.h"
@@ -390,6 +391,44 @@ test_control_paused_lease_lapses_and_is_renewed(void **state)
 	assert_int_equal(control->stats.renewals_late, 1);
 	assert_true(tp_control_lease_until(control) > cluster->now);
 	assert_int_equal(control->stats.fenced, 0);
+	cluster_destroy(cluster);
+}
+
+static void
+test_fence_that_waits_for_store_is_no_work(void **state)
+{
+	struct cluster *cluster = cluster_create(1, 64);
+	struct tp_control *control = cluster->nodes[1].control;
+
+	cluster_run(cluster, 50 * CLUSTER_MS);
+	while (membership_poll(control) != 0)
+		cluster_step(cluster);
+	control->retry_at = control->now + 10 * CLUSTER_MS;
+	membership_fence_wanted(control, 2, 0);
+	assert_int_equal(membership_poll(control), 0);
+	control->retry_at = 0;
+	assert_int_equal(membership_poll(control), 1);
+	assert_int_equal(control->stats.fences, 1);
+	cluster_destroy(cluster);
+}
+
+/* Whom it would be about does not fit: nothing of it remains. */
+static void
+test_fault_without_room_for_all_peers_is_not_added(void **state)
+{
+	struct cluster *cluster = cluster_create(1, 64);
+	struct tp_control *control = cluster->nodes[1].control;
+	struct control_call call = { .request.op = TP_CONTROL_INJECT };
+	struct inject inject = { .peer_count = INJECT_PEERS_MAX - 1 };
+
+	control->inject = &inject;
+	call.request.inject = (struct tp_control_inject){ .kind = TP_INJECT_PARTITION,
+		.node_count = 2, .nodes = { 2, 3 } };
+	inject_call(control, &call);
+	assert_int_equal(call.response.error, ENOSPC);
+	assert_int_equal(inject.peer_count, INJECT_PEERS_MAX - 1);
+	assert_int_equal(inject.count, 0);
+	control->inject = NULL;
 	cluster_destroy(cluster);
 }
 
@@ -838,6 +877,8 @@ main(void)
 		cmocka_unit_test(test_region_first_touch_homed_where_touched),
 		cmocka_unit_test(test_heap_here_and_on_another_node),
 		cmocka_unit_test(test_call_random_bytes_refused),
+		cmocka_unit_test(test_fence_that_waits_for_store_is_no_work),
+		cmocka_unit_test(test_fault_without_room_for_all_peers_is_not_added),
 		cmocka_unit_test(test_fault_injected_without_permission_refused),
 	};
 

@@ -5,10 +5,12 @@
  * should end a sleep does.
  */
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -302,6 +304,52 @@ test_idle_port_and_extra_descriptors_end_sleep(void **state)
 	close(empty[1]);
 }
 
+/* Its port does not wake us any more: we look ourselves, and listen again later. */
+static void
+test_idle_port_broken_for_good_sleeps_blind(void **state)
+{
+	uint64_t now = START;
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, fds), 0);
+	assert_true(idle_level_add(&idle, fds[0]));
+	close(fds[1]);
+	while (now < START + IDLE_MUTE_NS) {
+		idle_arm(&idle);
+		assert_int_equal(idle_sleep(&idle, now, UINT64_MAX, UINT64_MAX, 0),
+			now == START ? 0 : now + IDLE_SLEEP_BLIND_NS);
+		now += 10 * IDLE_SLEEP_BLIND_NS;
+	}
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, now, UINT64_MAX, UINT64_MAX, 0), 0);
+	close(fds[0]);
+}
+
+/* As an interface that goes down: told once, and then frames wake us as before. */
+static void
+test_idle_port_error_is_taken_and_port_heard(void **state)
+{
+	struct sockaddr_in address = { .sin_family = AF_INET };
+	socklen_t bytes = sizeof(address);
+	int nobody = socket(AF_INET, SOCK_DGRAM, 0);
+	int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+	address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+	if (bind(nobody, (struct sockaddr *)&address, sizeof(address)) < 0)
+		skip();
+	assert_int_equal(getsockname(nobody, (struct sockaddr *)&address, &bytes), 0);
+	close(nobody);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(send(fd, "x", 1, 0), 1);
+	assert_true(idle_level_add(&idle, fd));
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, START, UINT64_MAX, UINT64_MAX, 0), 0);
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, START, UINT64_MAX, UINT64_MAX, 0),
+		START + IDLE_SLEEP_MAX_NS);
+	close(fd);
+}
+
 static void
 test_idle_port_without_descriptor_stays_awake_longer(void **state)
 {
@@ -331,6 +379,8 @@ main(void)
 		CASE(test_idle_client_descriptor_changed_cannot_block),
 		CASE(test_idle_client_ringing_in_vain_is_not_heard_for_a_while),
 		CASE(test_idle_port_and_extra_descriptors_end_sleep),
+		CASE(test_idle_port_broken_for_good_sleeps_blind),
+		CASE(test_idle_port_error_is_taken_and_port_heard),
 		CASE(test_idle_port_without_descriptor_stays_awake_longer),
 	};
 

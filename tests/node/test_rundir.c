@@ -12,6 +12,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -138,6 +140,24 @@ test_rundir_file_of_zombie_goes(void **state)
 	waitpid(zombie, NULL, 0);
 }
 
+/* Of another PID namespace: its number says nothing here, but its socket lives. */
+static void
+test_rundir_socket_of_living_process_stays(void **state)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM, 0);
+	char path[128];
+
+	name_of(path, "mp_socket_%d_2", dead);
+	strcpy(address.sun_path, path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+	assert_int_equal(rundir_tidy(folder), 0);
+	assert_true(is_there("mp_socket_%d_2", dead));
+	close(fd);
+	assert_int_equal(rundir_tidy(folder), 0);
+	assert_false(is_there("mp_socket_%d_2", dead));
+}
+
 static void
 test_rundir_absent_is_nothing_to_do(void **state)
 {
@@ -151,6 +171,7 @@ main(void)
 		cmocka_unit_test(test_rundir_files_of_dead_go_others_stay),
 		cmocka_unit_test(test_rundir_locked_file_stays_until_it_is_let_go),
 		cmocka_unit_test(test_rundir_file_of_zombie_goes),
+		cmocka_unit_test(test_rundir_socket_of_living_process_stays),
 		cmocka_unit_test(test_rundir_absent_is_nothing_to_do),
 	};
 
