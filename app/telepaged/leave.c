@@ -12,10 +12,13 @@
  * socket, and the huge pages.
  *
  * The file "config" goes last: EAL of another node with this prefix cannot start
- * while we hold our lock on it, so nothing of a successor is removed.
+ * while we hold our lock on it, so nothing of a successor is removed. Without that
+ * lock (--no-shconf, --in-memory) the folder may be that of a living node, and
+ * only our own control socket goes.
  */
 #include "leave.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -23,6 +26,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -30,6 +34,7 @@
 #include <rte_eal.h>
 
 #define LEAVE_CONFIG "config"
+#define LEAVE_SOCKET "telepage.sock"	/* of TP_CONTROL_PATH_FMT */
 #define LEAVE_BLOCK 4096
 
 /* Of the kernel, see getdents(2): readdir() takes locks and memory. */
@@ -47,12 +52,17 @@ static volatile sig_atomic_t leave_status = EXIT_FAILURE;
 static char leave_rundir[PATH_MAX];
 static char leave_huge_dir[PATH_MAX];
 static char leave_huge_prefix[NAME_MAX + 1];	/* of names: PREFIXmap_ */
+static char leave_socket[PATH_MAX];
+static struct stat leave_socket_stat;	/* another one at this path is somebody else's */
 static timer_t leave_timer;
 static struct itimerspec leave_time;
 
-/* Remove the entries of a folder that begin with a text, but for one name. */
+/*
+ * Remove the entries of a folder that begin with a text; not the file "config",
+ * nor a control socket: a node without shared configuration may listen there.
+ */
 static void
-leave_remove(const char *path, const char *begin, const char *keep)
+leave_remove(const char *path, const char *begin)
 {
 	char block[LEAVE_BLOCK];
 	size_t length = strlen(begin);
@@ -68,7 +78,8 @@ leave_remove(const char *path, const char *begin, const char *keep)
 		for (at = 0; at < got; at += entry->length) {
 			entry = (const struct leave_entry *)(block + at);
 			if (strncmp(entry->name, begin, length) == 0 &&
-			    strcmp(entry->name, keep) != 0)
+			    strcmp(entry->name, LEAVE_CONFIG) != 0 &&
+			    strcmp(entry->name, LEAVE_SOCKET) != 0)
 				unlinkat(dir, entry->name, 0);
 		}
 	}
@@ -80,12 +91,16 @@ leave_clean(void)
 {
 	char path[PATH_MAX + sizeof(LEAVE_CONFIG) + 1];
 	size_t length = strlen(leave_rundir);
+	struct stat now;
 
+	if (leave_socket[0] != '\0' && lstat(leave_socket, &now) == 0 &&
+	    now.st_dev == leave_socket_stat.st_dev && now.st_ino == leave_socket_stat.st_ino)
+		unlink(leave_socket);
 	if (leave_huge_dir[0] != '\0')
-		leave_remove(leave_huge_dir, leave_huge_prefix, "");
+		leave_remove(leave_huge_dir, leave_huge_prefix);
 	if (length == 0)
 		return;
-	leave_remove(leave_rundir, "", LEAVE_CONFIG);
+	leave_remove(leave_rundir, "");
 	memcpy(path, leave_rundir, length);
 	memcpy(path + length, "/" LEAVE_CONFIG, sizeof("/" LEAVE_CONFIG));
 	unlink(path);
@@ -155,6 +170,29 @@ leave_huge_find(void)
 		fclose(maps);
 }
 
+/*
+ * Does this process hold EAL's lock on its file "config"? EAL keeps it open, and
+ * opens it only to lock it. We must not: to close such a file ends the lock.
+ */
+static bool
+leave_config_is_ours(const char *rundir)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	struct stat config, file;
+	struct dirent *entry;
+	char path[PATH_MAX];
+	bool found = false;
+
+	snprintf(path, sizeof(path), "%s/" LEAVE_CONFIG, rundir);
+	if (dir != NULL && stat(path, &config) == 0)
+		while (!found && (entry = readdir(dir)) != NULL)
+			found = fstat(atoi(entry->d_name), &file) == 0 &&
+				file.st_dev == config.st_dev && file.st_ino == config.st_ino;
+	if (dir != NULL)
+		closedir(dir);
+	return found;
+}
+
 void
 leave_files_find(void)
 {
@@ -163,11 +201,18 @@ leave_files_find(void)
 
 	/* A folder that EAL did not make for this process is not ours to empty. */
 	if (rte_eal_process_type() != RTE_PROC_PRIMARY || prefix == NULL || prefix[1] == '\0' ||
-	    strstr(rundir, "/dpdk/") == NULL || access(rundir, F_OK) < 0)
+	    strstr(rundir, "/dpdk/") == NULL || !leave_config_is_ours(rundir))
 		return;
 	snprintf(leave_huge_prefix, sizeof(leave_huge_prefix), "%smap_", prefix + 1);
 	leave_huge_find();
 	snprintf(leave_rundir, sizeof(leave_rundir), "%s", rundir);
+}
+
+void
+leave_socket_find(const char *path)
+{
+	if (stat(path, &leave_socket_stat) == 0)
+		snprintf(leave_socket, sizeof(leave_socket), "%s", path);
 }
 
 void

@@ -21,6 +21,9 @@ int leave_arm(unsigned int milliseconds);
 /* After rte_eal_init(): find out which files are to go at the end. */
 void leave_files_find(void);
 
+/* Once the node listens at its control socket: likewise, whatever becomes of the others. */
+void leave_socket_find(const char *path);
+
 /* The cluster has been left in order: how a forced end is reported. */
 void leave_in_order(void);
 

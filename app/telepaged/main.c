@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -27,6 +28,20 @@ static void
 main_usage(const char *program)
 {
 	fprintf(stderr, "usage: %s <EAL arguments> -- --config FILE\n", program);
+}
+
+/* A client takes one descriptor, a region another: the usual limit is for programs that select(). */
+static void
+main_files_raise(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit) < 0)
+		fprintf(stderr, "telepaged: the limit of open files stays: %s\n",
+			strerror(errno));
 }
 
 static const char *
@@ -86,6 +101,7 @@ main(int argc, char **argv)
 	char message[256];
 	int ret;
 
+	main_files_raise();
 	ret = leave_arm(END_MS);
 	if (ret < 0) {
 		fprintf(stderr, "telepaged: no signal handlers: %s\n", strerror(-ret));
@@ -112,6 +128,7 @@ main(int argc, char **argv)
 			rte_strerror(rte_errno));
 		leave(EXIT_FAILURE);
 	}
+	leave_socket_find(tp_node_socket_path(node));
 	ret = main_workers_start(node, config.workers);
 	if (ret < 0)
 		fprintf(stderr, "telepaged: workers do not start: %s\n", strerror(-ret));
