@@ -87,10 +87,8 @@ segment_close(struct tp_segment *segment)
 {
 	if (segment->base != NULL)
 		munmap(segment->base, segment->bytes);
-	if (segment->fd >= 0)
-		close(segment->fd);
 	segment->base = NULL;
-	segment->fd = -1;
+	tp_segment_fd_close(segment);
 }
 
 /* Take every page now, so that shortage is an error here and not a signal or
@@ -359,6 +357,14 @@ int
 tp_segment_fd(const struct tp_segment *segment)
 {
 	return segment->fd;
+}
+
+void
+tp_segment_fd_close(struct tp_segment *segment)
+{
+	if (segment->fd >= 0)
+		close(segment->fd);
+	segment->fd = -1;
 }
 
 bool

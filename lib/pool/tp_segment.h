@@ -133,8 +133,16 @@ size_t tp_segment_bytes(const struct tp_segment *segment);
 /** The type it really has, which may be SHARED where HUGE was asked for. @threads Any. */
 enum tp_segment_type tp_segment_type(const struct tp_segment *segment);
 
-/** Descriptor to send with tp_fd_send(); stays the segment's. @threads Any. */
+/** Descriptor to send with tp_fd_send(); stays the segment's. -1 once closed. @threads Any. */
 int tp_segment_fd(const struct tp_segment *segment);
+
+/**
+ * Close the descriptor of a segment that will not be sent on, nor be mapped
+ * again. The mapping stays; once that is replaced nothing holds the bytes.
+ *
+ * @threads Any one; nobody may use tp_segment_fd() meanwhile.
+ */
+void tp_segment_fd_close(struct tp_segment *segment);
 
 /** True when stores to it fault. @threads Any. */
 bool tp_segment_readonly(const struct tp_segment *segment);

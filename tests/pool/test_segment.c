@@ -274,6 +274,24 @@ test_segment_import_of_bad_fd_is_refused_and_left_open(void **state)
 }
 
 static void
+test_segment_fd_closed_the_mapping_stays(void **state)
+{
+	struct tp_segment *segment = segment_make(TP_SEGMENT_SHARED, 4096);
+	int fd = tp_segment_fd(segment), again;
+
+	strcpy(tp_segment_base(segment), "still here");
+	tp_segment_fd_close(segment);
+	assert_int_equal(tp_segment_fd(segment), -1);
+	again = dup(0);
+	assert_true(again <= fd);
+	tp_segment_fd_close(segment);
+	assert_string_equal(tp_segment_base(segment), "still here");
+	tp_segment_destroy(segment);
+	/* Whoever has the number by now keeps it. */
+	assert_int_equal(close(again), 0);
+}
+
+static void
 test_segment_import_seals_an_unsealed_memfd(void **state)
 {
 	struct tp_segment_config config = { .type = TP_SEGMENT_ANY, .bytes = 4096 };
@@ -328,6 +346,7 @@ main(void)
 		cmocka_unit_test(test_segment_file_readonly_reads_and_faults_on_store),
 		cmocka_unit_test(test_segment_import_shares_the_bytes),
 		cmocka_unit_test(test_segment_import_of_bad_fd_is_refused_and_left_open),
+		cmocka_unit_test(test_segment_fd_closed_the_mapping_stays),
 		cmocka_unit_test(test_segment_import_seals_an_unsealed_memfd),
 		cmocka_unit_test(test_segment_import_readonly_descriptor_needs_readonly),
 		cmocka_unit_test(test_segment_type_every_one_has_a_name),
