@@ -6,7 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "client_priv.h"
+#include "heir.h"
 #include "tp_inject.h"
 
 int
@@ -34,7 +34,7 @@ tp_inject(struct tp_client *client, const struct tp_inject_spec *spec)
 		       spec->peer_count * sizeof(spec->peers[0]));
 	if (spec->region != NULL)
 		strcpy(request.inject.region, spec->region);
-	return client_control(client, &request, &response, NULL, 0);
+	return client_control(client_live(client), &request, &response, NULL, 0);
 }
 
 int
@@ -43,7 +43,7 @@ tp_inject_clear(struct tp_client *client)
 	struct tp_control_request request = { .op = TP_CONTROL_INJECT_CLEAR };
 	struct tp_control_response response;
 
-	return client_control(client, &request, &response, NULL, 0);
+	return client_control(client_live(client), &request, &response, NULL, 0);
 }
 
 int
@@ -51,7 +51,7 @@ tp_inject_get(struct tp_client *client, uint32_t index, struct tp_control_inject
 {
 	struct tp_control_request request = { .op = TP_CONTROL_INJECT_LIST, .value = index };
 	struct tp_control_response response;
-	int ret = client_control(client, &request, &response, NULL, 0);
+	int ret = client_control(client_live(client), &request, &response, NULL, 0);
 
 	if (ret < 0)
 		return ret;
