@@ -128,9 +128,23 @@ tp_client_attach_backend(const struct tp_client_backend *backend, struct tp_clie
 	return client_create(backend, client);
 }
 
+static void
+client_fds_close(struct tp_client *client)
+{
+	uint32_t i;
+
+	/* The end of the connection is what tells the node. */
+	if (client->socket >= 0)
+		close(client->socket);
+	for (i = 0; i < TP_ABI_WORKERS_MAX; i++)
+		if (client->bells_owned && client->bells[i] >= 0)
+			close(client->bells[i]);
+}
+
 void
 tp_client_detach(struct tp_client *client)
 {
+	struct tp_client *heir;
 	struct tp_client_region *region;
 	struct tp_client_backend backend;
 	uint32_t i;
@@ -145,13 +159,12 @@ tp_client_detach(struct tp_client *client)
 		region->references = 1;
 		tp_client_region_close(region);
 	}
-	tp_client_detach(atomic_load_explicit(&client->heir, memory_order_acquire));
-	/* The end of the connection is what tells the node. */
-	if (client->socket >= 0)
-		close(client->socket);
-	for (i = 0; i < TP_ABI_WORKERS_MAX; i++)
-		if (client->bells_owned && client->bells[i] >= 0)
-			close(client->bells[i]);
+	heir = atomic_load_explicit(&client->heir, memory_order_acquire);
+	if (heir != NULL)
+		/* It has our descriptors: reattach_fds_take(). */
+		tp_client_detach(heir);
+	else
+		client_fds_close(client);
 	for (i = 0; i < RTE_DIM(client->segments); i++)
 		tp_segment_destroy(client->segments[i]);
 	pthread_mutex_destroy(&client->control_lock);

@@ -111,7 +111,7 @@ struct tp_thread {
 	alignas(RTE_CACHE_LINE_SIZE) struct tp_client *client;
 	_Atomic(struct tp_thread *) heir;	/* used instead, see reattach.c */
 	struct tp_abi_thread *shared;
-	uint64_t timeout_tsc;
+	_Atomic uint64_t timeout_tsc;	/* read by who attaches again, too */
 	uint64_t alive_check_tsc;	/* when to look at the node's socket next */
 	uint64_t pending_free;		/* bit set: record is free */
 	uint32_t guards_free;
@@ -174,8 +174,8 @@ struct tp_client {
 	_Atomic(struct tp_client *) heir;	/* used instead, see reattach.c */
 	struct client_keeper *keeper;	/* NULL: nobody waits for the node's end */
 	char *socket_path;		/* NULL: attached to a backend */
-	int socket;			/* -1: attached to a backend */
-	bool bells_owned;
+	int socket;			/* -1: attached to a backend; the heir's if there is one */
+	bool bells_owned;		/* by the heir if there is one */
 	int bells[TP_ABI_WORKERS_MAX];	/* -1: none */
 	uint32_t control_unanswered;	/* responses still to come to requests given up */
 	struct tp_segment *segments[3];
@@ -212,6 +212,12 @@ uint64_t client_control_deadline(const struct tp_client *client);
 int client_control_until(struct tp_client *client, uint64_t deadline_ns,
 			 struct tp_control_request *request, struct tp_control_response *response,
 			 int *fds, unsigned int fd_count);
+/* Take a lock by then. 0 and the time that is left (at least 1), or -EBUSY. */
+int client_lock_until(pthread_mutex_t *lock, uint64_t deadline_ns, uint64_t *left_ns);
+
+/* region.c */
+int client_region_open_until(struct tp_client *client, uint64_t deadline_ns, const char *name,
+			     struct tp_client_region **region);
 
 /* thread.c */
 uint32_t client_thread_poll(struct tp_thread *thread);

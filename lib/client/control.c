@@ -64,9 +64,8 @@ control_lock_until(pthread_mutex_t *lock, const struct timespec *until)
 #endif
 }
 
-/* One request at a time on the channel; who waits for the others does not wait longer. */
-static int
-control_lock(struct tp_client *client, uint64_t deadline_ns, uint64_t *left_ns)
+int
+client_lock_until(pthread_mutex_t *lock, uint64_t deadline_ns, uint64_t *left_ns)
 {
 	struct timespec until = {
 		.tv_sec = (time_t)(deadline_ns / 1000000000u),
@@ -74,7 +73,7 @@ control_lock(struct tp_client *client, uint64_t deadline_ns, uint64_t *left_ns)
 	};
 	uint64_t now;
 
-	if (control_lock_until(&client->control_lock, &until) != 0)
+	if (control_lock_until(lock, &until) != 0)
 		return -EBUSY;
 	now = control_now_ns();
 	*left_ns = deadline_ns > now ? deadline_ns - now : 1;
@@ -107,9 +106,15 @@ client_control_until(struct tp_client *client, uint64_t deadline_ns,
 	request->version = TP_CONTROL_VERSION;
 	memset(response, 0, sizeof(*response));
 
-	ret = control_lock(client, deadline_ns, &left_ns);
+	/* One request at a time on the channel; who waits for the others does not wait longer. */
+	ret = client_lock_until(&client->control_lock, deadline_ns, &left_ns);
 	if (ret < 0)
 		return ret;
+	/* Its socket may be that of the successor by now: reattach_fds_take(). */
+	if (atomic_load_explicit(&client->dead, memory_order_relaxed)) {
+		pthread_mutex_unlock(&client->control_lock);
+		return -ECONNRESET;
+	}
 	/* A little less than we wait, so that the node's reason arrives. */
 	request->timeout_ns = left_ns - left_ns / 16;
 	ret = backend->control(backend->ctx, request, response, fds, fd_count);

@@ -278,7 +278,7 @@ op_start(struct tp_thread *thread, struct tp_op *op)
 {
 	struct tp_client *client = thread->client;
 
-	op->timeout_tsc = thread->timeout_tsc;
+	op->timeout_tsc = atomic_load_explicit(&thread->timeout_tsc, memory_order_relaxed);
 	op->deadline_tsc = client_now(client->backend.virtual_tsc) + op->timeout_tsc;
 	op->heartbeat = atomic_load_explicit(&client->backend.node->heartbeat,
 					     memory_order_relaxed);

@@ -17,6 +17,7 @@
  * then tries again and again. Any thread may try by itself, too.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -30,7 +31,7 @@
 
 #define REATTACH_STEP_MS 10		/* between attempts: doubled up to */
 #define REATTACH_STEP_MAX_MS 320
-#define REATTACH_TIMEOUT_NS UINT64_C(2000000000)	/* of one request in an attempt */
+#define REATTACH_ATTACH_NS UINT64_C(2000000000)	/* of an attempt, for attaching */
 #define REATTACH_LAPSE_MS 2000		/* a lease is shorter */
 
 struct client_keeper {
@@ -72,10 +73,10 @@ client_follow_heirs(struct tp_thread **thread, struct tp_client_region **region)
 
 /* Open one region at the heir. A region that has gone has none, and that is no error. */
 static int
-reattach_region(struct tp_client *heir, struct tp_client_region *region,
+reattach_region(struct tp_client *heir, uint64_t deadline_ns, struct tp_client_region *region,
 		struct tp_client_region **opened)
 {
-	int ret = tp_client_region_open(heir, region->info.name, opened);
+	int ret = client_region_open_until(heir, deadline_ns, region->info.name, opened);
 
 	*opened = ret == 0 ? *opened : NULL;
 	if (ret == 0 && (*opened)->id != region->id) {
@@ -88,7 +89,7 @@ reattach_region(struct tp_client *heir, struct tp_client_region *region,
 
 /* All regions and threads of a client at its heir: all or none. Under the client's lock. */
 static int
-reattach_objects(struct tp_client *client, struct tp_client *heir,
+reattach_objects(struct tp_client *client, struct tp_client *heir, uint64_t deadline_ns,
 		 struct tp_client_region **regions, struct tp_thread **threads)
 {
 	struct tp_client_region *region;
@@ -96,7 +97,7 @@ reattach_objects(struct tp_client *client, struct tp_client *heir,
 	int ret;
 
 	LIST_FOREACH(region, &client->regions, next) {
-		ret = reattach_region(heir, region, &regions[count++]);
+		ret = reattach_region(heir, deadline_ns, region, &regions[count++]);
 		if (ret < 0)
 			return ret;
 	}
@@ -106,9 +107,53 @@ reattach_objects(struct tp_client *client, struct tp_client *heir,
 		ret = tp_thread_register(heir, &threads[i]);
 		if (ret < 0)
 			return ret;
-		threads[i]->timeout_tsc = client->threads[i].timeout_tsc;
 	}
 	return 0;
+}
+
+/* One descriptor of the heir gets the number of the old one, which is closed. */
+static void
+reattach_fd_take(int *fd, int old)
+{
+	if (old < 0)
+		return;
+	if (*fd >= 0) {
+		/* As old is open there is nothing to fail for; it would stay open. */
+		if (dup3(*fd, old, O_CLOEXEC) < 0)
+			return;
+		close(*fd);
+	}
+	*fd = old;
+}
+
+/*
+ * The heir takes over the old client's descriptors. Under their old numbers: other
+ * threads may be about to ring an old doorbell, or to look whether the old socket
+ * is open, and must not come upon somebody else's file. So a late ring makes a worker
+ * of the successor look in vain. Requests find out under the control lock.
+ */
+static void
+reattach_fds_take(struct tp_client *client, struct tp_client *heir)
+{
+	uint32_t i;
+
+	pthread_mutex_lock(&client->control_lock);
+	reattach_fd_take(&heir->socket, client->socket);
+	pthread_mutex_unlock(&client->control_lock);
+	for (i = 0; i < TP_ABI_WORKERS_MAX; i++)
+		reattach_fd_take(&heir->bells[i], client->bells[i]);
+}
+
+static void
+reattach_thread_publish(struct tp_thread *thread, struct tp_thread *heir)
+{
+	/* It may have been set while the regions were opened. */
+	if (heir != NULL)
+		atomic_store_explicit(&heir->timeout_tsc,
+			atomic_load_explicit(&thread->timeout_tsc, memory_order_relaxed),
+			memory_order_relaxed);
+	/* pairs with the acquire in client_thread_heir() */
+	atomic_store_explicit(&thread->heir, heir, memory_order_release);
 }
 
 /* From here on calls go to the heir. Regions first: a thread that follows finds them. */
@@ -123,8 +168,7 @@ reattach_publish(struct tp_client *client, struct tp_client *heir,
 		/* pairs with the acquire in client_region_live() */
 		atomic_store_explicit(&region->heir, regions[count++], memory_order_release);
 	for (i = 0; i < client->thread_count; i++)
-		/* pairs with the acquire in client_thread_heir() */
-		atomic_store_explicit(&client->threads[i].heir, threads[i], memory_order_release);
+		reattach_thread_publish(&client->threads[i], threads[i]);
 	/* pairs with the acquire in client_live() */
 	atomic_store_explicit(&client->heir, heir, memory_order_release);
 }
@@ -165,7 +209,7 @@ reattach_region_count(const struct tp_client *client)
 
 /* Under the client's lock, so that its regions and threads stay as they are. */
 static int
-reattach_to(struct tp_client *client, struct tp_client *heir)
+reattach_to(struct tp_client *client, struct tp_client *heir, uint64_t deadline_ns)
 {
 	struct tp_thread *threads[TP_ABI_THREADS_MAX] = { NULL };
 	struct tp_client_region **regions;
@@ -174,20 +218,22 @@ reattach_to(struct tp_client *client, struct tp_client *heir)
 	regions = calloc(reattach_region_count(client) + 1, sizeof(*regions));
 	if (regions == NULL)
 		return -ENOMEM;
-	ret = reattach_objects(client, heir, regions, threads);
-	if (ret == 0)
+	ret = reattach_objects(client, heir, deadline_ns, regions, threads);
+	if (ret == 0) {
+		reattach_fds_take(client, heir);
 		reattach_publish(client, heir, regions, threads);
+	}
 	free(regions);
 	return ret;
 }
 
 static int
-reattach_once(struct tp_client *client)
+reattach_once(struct tp_client *client, uint64_t deadline_ns, uint64_t left_ns)
 {
 	struct tp_client_config config = {
 		.socket_path = client->socket_path,
 		.thread_count = client->thread_count,
-		.control_timeout_ns = RTE_MIN(client->control_timeout_ns, REATTACH_TIMEOUT_NS),
+		.control_timeout_ns = RTE_MIN(left_ns, REATTACH_ATTACH_NS),
 	};
 	struct tp_client *heir;
 	int ret;
@@ -196,8 +242,8 @@ reattach_once(struct tp_client *client)
 	if (ret < 0)
 		return ret;
 	heir->timeout_tsc = client->timeout_tsc;
-	ret = reattach_to(client, heir);
 	heir->control_timeout_ns = client->control_timeout_ns;
+	ret = reattach_to(client, heir, deadline_ns);
 	if (ret < 0) {
 		tp_client_detach(heir);
 		return ret;
@@ -210,21 +256,27 @@ reattach_once(struct tp_client *client)
 int
 tp_client_reattach(struct tp_client *client)
 {
-	int ret = 0;
+	uint64_t deadline_ns, left_ns;
+	bool attached = false;
+	int ret;
 
 	client = client_live(client);
 	if (client->socket_path == NULL)
 		return -EOPNOTSUPP;
 	if (tp_client_is_alive(client))
 		return 0;
-	pthread_mutex_lock(&client->lock);
+	deadline_ns = client_control_deadline(client);
+	ret = client_lock_until(&client->lock, deadline_ns, &left_ns);
+	if (ret < 0)
+		return ret;
 	/* Another thread may have done it meanwhile. */
 	if (client_live(client) == client) {
-		ret = reattach_once(client);
-		if (ret == 0)
-			reattach_slots_drop(client);
+		ret = reattach_once(client, deadline_ns, left_ns);
+		attached = ret == 0;
 	}
 	pthread_mutex_unlock(&client->lock);
+	if (attached)
+		reattach_slots_drop(client);
 	return ret;
 }
 

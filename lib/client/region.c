@@ -62,6 +62,8 @@ region_map(struct tp_client *client, const struct tp_control_region *info, int w
 		free(region);
 		return ret == -ENOMEM ? ret : -EPROTO;
 	}
+	/* The mapping is all that is used of it. */
+	tp_segment_fd_close(region->segment);
 	region->words = tp_segment_base(region->segment);
 	region->slots = client->backend.slots;
 	region->bytes = info->bytes;
@@ -187,13 +189,19 @@ tp_client_region_create(struct tp_client *client, const struct tp_client_region_
 }
 
 int
-tp_client_region_open(struct tp_client *client, const char *name, struct tp_client_region **region)
+client_region_open_until(struct tp_client *client, uint64_t deadline_ns, const char *name,
+			 struct tp_client_region **region)
 {
 	struct tp_control_request request = { .op = TP_CONTROL_REGION_OPEN };
 	int ret = region_name_copy(request.region.name, name);
 
-	return ret < 0 ? ret :
-		region_open(client, client_control_deadline(client), &request, region);
+	return ret < 0 ? ret : region_open(client, deadline_ns, &request, region);
+}
+
+int
+tp_client_region_open(struct tp_client *client, const char *name, struct tp_client_region **region)
+{
+	return client_region_open_until(client, client_control_deadline(client), name, region);
 }
 
 int

@@ -224,8 +224,11 @@ socket_import(const int fds[SOCKET_SEGMENTS], struct tp_segment *segments[SOCKET
 				TP_CLIENT_LOG(ERR, "memory %d of the node cannot be used: %s", i,
 					      strerror(-ret));
 		}
+		/* The mappings are all that is used of them. */
 		if (segments[i] == NULL)
 			close(fds[i]);
+		else
+			tp_segment_fd_close(segments[i]);
 	}
 	if (ret == -ENOMEM || ret == 0)
 		return ret;

@@ -16,7 +16,7 @@ client_thread_init(struct tp_client *client, struct tp_thread *thread, uint32_t 
 
 	thread->client = client;
 	thread->shared = &client->backend.segment->threads[index];
-	thread->timeout_tsc = client->timeout_tsc;
+	atomic_init(&thread->timeout_tsc, client->timeout_tsc);
 	thread->pending_free = UINT64_MAX;
 	thread->guards_free = CLIENT_GUARDS_ACCESS | CLIENT_GUARDS_PIN;
 	for (worker = 0; worker < client->geometry.worker_count; worker++) {
@@ -230,7 +230,8 @@ tp_thread_register(struct tp_client *client, struct tp_thread **thread_out)
 			thread = &client->threads[i];
 	if (thread != NULL) {
 		thread->state = CLIENT_THREAD_USED;
-		thread->timeout_tsc = client->timeout_tsc;
+		atomic_store_explicit(&thread->timeout_tsc, client->timeout_tsc,
+				      memory_order_relaxed);
 	}
 	pthread_mutex_unlock(&client->lock);
 	if (thread == NULL)
@@ -282,7 +283,9 @@ void
 tp_thread_timeout_set(struct tp_thread *thread, uint64_t timeout_ns)
 {
 	for (; thread != NULL; thread = client_thread_heir(thread))
-		thread->timeout_tsc = client_tsc_from_ns(thread->client, timeout_ns);
+		atomic_store_explicit(&thread->timeout_tsc,
+				      client_tsc_from_ns(thread->client, timeout_ns),
+				      memory_order_relaxed);
 }
 
 const struct tp_thread_stats *

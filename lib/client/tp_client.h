@@ -133,16 +133,22 @@ int tp_client_attach_backend(const struct tp_client_backend *backend, struct tp_
  * fill a read-only region; counters of threads, which begin anew; and what was in
  * the memory of the dead node alone: VOID (node crashed) until its region is reset.
  *
+ * Ends within control_timeout_ns, and when it has succeeded waits for the rest of
+ * the dead node's lease: 2 s at most, in which nobody else waits.
+ *
  * @return 0: attached (or still attached); else as tp_client_attach(), or
- *         -EOPNOTSUPP: not attached by a socket.
+ *         -EOPNOTSUPP: not attached by a socket; -EBUSY: another thread's attempt
+ *         took all the time.
  * @threads Any, none of whose callers may hold a lock that an access waits for.
- * @cost    System calls, and the rest of the dead node's lease.
+ * @cost    System calls; no descriptors; the address space of the old node's headers
+ *          and of the words of open regions until tp_client_detach().
  */
 int tp_client_reattach(struct tp_client *client);
 
 /**
  * Detach: the node takes back all that the client held. Region handles and
- * threads of the client are gone too.
+ * threads of the client are gone too. With reattach in the configuration it first
+ * waits for the end of an attempt that is under way, see tp_client_reattach().
  *
  * @param client  May be NULL.
  * @threads Any one, when no other thread uses the client any more.

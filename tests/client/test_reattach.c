@@ -4,14 +4,17 @@
  * Attaching again to the successor of a node that died: two fake nodes, one
  * after the other behind the same socket.
  */
+#include <dirent.h>
 #include <sched.h>
 #include <stdio.h>
+#include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "fixture.h"
+#include "tp_inject.h"
 
 struct node {
 	struct fake_node *fake;
@@ -19,6 +22,7 @@ struct node {
 	int listener;
 	_Atomic int connection;
 	pthread_t thread;
+	int bells[FAKE_WORKERS];
 	uint32_t surplus_op;		/* is answered twice */
 	_Atomic bool surplus_sent;
 	void (*on_open)(void *ctx);	/* before a region's opening is answered */
@@ -33,11 +37,14 @@ node_respond(struct node *node, int connection, const struct tp_control_request 
 {
 	struct tp_control_response response;
 	unsigned int count;
-	int fds[4];
+	int fds[4 + FAKE_WORKERS];
+	uint32_t i;
 
 	if (request->op == TP_CONTROL_REGION_OPEN && node->on_open != NULL)
 		node->on_open(node->on_open_ctx);
 	fake_node_control(node->fake, request, &response, fds, 4);
+	for (i = 0; request->op == TP_CONTROL_ATTACH && i < FAKE_WORKERS; i++)
+		fds[response.fd_count++] = dup(node->bells[i]);
 	count = response.fd_count;
 	tp_fd_send(connection, &response, sizeof(response), fds, count);
 	if (request->op == node->surplus_op) {
@@ -73,8 +80,11 @@ static void
 node_start(struct node *node, uint8_t content, uint32_t epoch)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	uint32_t i;
 
 	*node = (struct node){ .fake = fake_node_create(), .connection = -1 };
+	for (i = 0; i < FAKE_WORKERS; i++)
+		node->bells[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	memset(node->fake->pages[0].home, content, FAKE_PAGE_BYTES);
 	fake_page_publish(node->fake, 0, TP_ACCESS_WRITE);
 	node->fake->node->epoch = epoch;
@@ -93,6 +103,7 @@ static void
 node_die(struct node *node)
 {
 	int connection;
+	uint32_t i;
 
 	atomic_store(&node->fake->node->lease_until_tsc, 0);
 	unlink(node->path);
@@ -102,6 +113,8 @@ node_die(struct node *node)
 		shutdown(connection, SHUT_RDWR);
 	pthread_join(node->thread, NULL);
 	close(node->listener);
+	for (i = 0; i < FAKE_WORKERS; i++)
+		close(node->bells[i]);
 }
 
 struct attached {
@@ -377,6 +390,110 @@ test_reattach_thread_registered_meanwhile_is_at_the_successor(void **state)
 	assert_int_equal(byte, 0x22);
 }
 
+/* Descriptors of this process whose name has this in it. */
+static unsigned int
+fds_open(const char *what)
+{
+	char path[300], name[256];
+	unsigned int count = 0;
+	struct dirent *entry;
+	ssize_t length;
+	DIR *dir = opendir("/proc/self/fd");
+
+	assert_non_null(dir);
+	while ((entry = readdir(dir)) != NULL) {
+		snprintf(path, sizeof(path), "/proc/self/fd/%s", entry->d_name);
+		length = readlink(path, name, sizeof(name) - 1);
+		if (length < 0)
+			continue;
+		name[length] = '\0';
+		count += strstr(name, what) != NULL;
+	}
+	closedir(dir);
+	return count;
+}
+
+static void
+test_reattach_leaves_no_descriptors_and_bells_ring(void **state)
+{
+	struct attached *a = *state;
+	unsigned int memory = RTE_DIM(a->first.fake->segments), before;
+	uint64_t stats[TP_CONTROL_STATS_MAX], rings = 0;
+	struct tp_op op;
+
+	/* Answered when the node has closed what it sent before. */
+	assert_int_equal(tp_client_stats_get(a->client, stats), 0);
+	before = fds_open("");
+	/* What the client has mapped it has no descriptor of: these are the fake's. */
+	assert_int_equal(fds_open("memfd"), memory);
+	node_die(&a->first);
+	second_start(a);
+	assert_int_equal(tp_client_reattach(a->client), 0);
+	assert_int_equal(tp_client_stats_get(a->client, stats), 0);
+	assert_int_equal(fds_open("memfd"), 2 * memory);
+	assert_int_equal(fds_open(""), before + memory);
+	tp_abi_bell_arm(&a->second.fake->node->bells[1]);
+	assert_false(tp_submit_nop(a->thread, 1, &op));
+	assert_int_equal(read(a->second.bells[1], &rings, sizeof(rings)), sizeof(rings));
+	assert_int_equal(rings, 1);
+	assert_int_equal(read(a->second.bells[0], &rings, sizeof(rings)), -1);
+}
+
+struct attempt {
+	struct tp_client *client;
+	pthread_t runner;
+	_Atomic bool done;
+	int ret;
+};
+
+static void *
+attempt_run(void *argument)
+{
+	struct attempt *attempt = argument;
+
+	attempt->ret = tp_client_reattach(attempt->client);
+	attempt->done = true;
+	return NULL;
+}
+
+/* The rest of the dead node's lease is waited for by who attaches again, and by nobody else. */
+static void
+test_reattach_waits_for_the_lease_alone(void **state)
+{
+	struct attached *a = *state;
+	struct attempt attempt = { .client = a->client };
+
+	node_die(&a->first);
+	atomic_store(&a->first.fake->node->lease_until_tsc, UINT64_MAX);
+	second_start(a);
+	assert_int_equal(pthread_create(&attempt.runner, NULL, attempt_run, &attempt), 0);
+	while (tp_client_node(a->client)->epoch != 2)
+		sched_yield();
+	tp_client_region_close(a->region);
+	tp_thread_unregister(a->thread);
+	assert_false(attempt.done);
+	atomic_store(&a->first.fake->node->lease_until_tsc, 0);
+	pthread_join(attempt.runner, NULL);
+	assert_int_equal(attempt.ret, 0);
+}
+
+static void
+test_reattach_faults_are_injected_at_the_successor(void **state)
+{
+	const struct tp_inject_spec spec = { .kind = TP_INJECT_LOSS, .rate_ppm = 1 };
+	struct attached *a = *state;
+	struct tp_control_inject inject;
+
+	node_die(&a->first);
+	second_start(a);
+	assert_int_equal(tp_client_reattach(a->client), 0);
+	assert_int_equal(tp_inject(a->client, &spec), 0);
+	assert_int_equal(a->second.fake->control_last.op, TP_CONTROL_INJECT);
+	assert_int_equal(tp_inject_get(a->client, 0, &inject), 0);
+	assert_int_equal(tp_inject_clear(a->client), 0);
+	assert_int_equal(a->second.fake->control_last.op, TP_CONTROL_INJECT_CLEAR);
+}
+
 static void
 test_keeper_reattaches_by_itself(void **state)
 {
@@ -429,6 +546,9 @@ main(void)
 		CASE(test_reattach_again_after_the_next_death),
 		CASE(test_reattach_unread_answer_death_is_seen),
 		CASE(test_reattach_thread_registered_meanwhile_is_at_the_successor),
+		CASE(test_reattach_leaves_no_descriptors_and_bells_ring),
+		CASE(test_reattach_waits_for_the_lease_alone),
+		CASE(test_reattach_faults_are_injected_at_the_successor),
 		KEEPER_CASE(test_keeper_reattaches_by_itself),
 		KEEPER_CASE(test_keeper_without_successor_stops),
 		fixture_test(test_reattach_backend_refused),
