@@ -30,7 +30,7 @@ main_usage(const char *program)
 	fprintf(stderr, "usage: %s <EAL arguments> -- --config FILE\n", program);
 }
 
-/* A client takes one descriptor, a region another: the usual limit is for programs that select(). */
+/* A client takes a descriptor, a region another: the usual limit is for who calls select(). */
 static void
 main_files_raise(void)
 {

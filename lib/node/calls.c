@@ -492,16 +492,35 @@ call_forget(struct tp_control *control, struct control_call *call)
 	control->calls_used--;
 }
 
+/* NULL: no such call. */
+static struct control_call *
+call_find(struct tp_control *control, int call)
+{
+	if (call < 0 || call >= CONTROL_CALLS || control->calls[call].state == CONTROL_CALL_FREE)
+		return NULL;
+	return &control->calls[call];
+}
+
+int
+tp_control_call_cancel(struct tp_control *control, int call)
+{
+	struct control_call *entry = call_find(control, call);
+
+	if (entry == NULL)
+		return -ENOENT;
+	call_forget(control, entry);
+	return 0;
+}
+
 int
 tp_control_call_result(struct tp_control *control, int call, struct tp_control_response *response,
 	int *fds, unsigned int fd_max)
 {
 	struct control_region *entry;
-	struct control_call *entry_call;
+	struct control_call *entry_call = call_find(control, call);
 
-	if (call < 0 || call >= CONTROL_CALLS || control->calls[call].state == CONTROL_CALL_FREE)
+	if (entry_call == NULL)
 		return -ENOENT;
-	entry_call = &control->calls[call];
 	if (entry_call->state != CONTROL_CALL_DONE)
 		return -EINPROGRESS;
 	*response = entry_call->response;

@@ -395,8 +395,10 @@ tp_node_call(struct tp_node *node, int client, const struct tp_control_request *
 	while ((ret = tp_control_call_result(node->control, call, response, fds, fd_max)) ==
 	       -EINPROGRESS) {
 		/* The call itself ends at its deadline; this bounds a clock that jumps. */
-		if (tp_node_now(node) > deadline + NODE_STOP_NS)
+		if (tp_node_now(node) > deadline + NODE_STOP_NS) {
+			tp_control_call_cancel(node->control, call);
 			return -ETIMEDOUT;
+		}
 		node->control_at = 0;
 		tp_node_poll(node);
 	}

@@ -6,8 +6,9 @@
  * How it works. EAL names what belongs to a secondary process by its id:
  * mp_socket_PID_TIME with the time in hex, fbarray_NAME_PID. A file goes only if no
  * process has that id (or only a zombie), and nobody holds EAL's lock on it, or has
- * the socket open: a process in another container has an id of its own there. EAL's own tidying, when a process starts, leaves sockets
- * out, for it cannot open them.
+ * the socket open: a process in another container has an id of its own there.
+ * EAL's own tidying, when a process starts, leaves sockets out, for it cannot
+ * open them.
  */
 #include <ctype.h>
 #include <dirent.h>

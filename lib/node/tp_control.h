@@ -232,6 +232,14 @@ int tp_control_call(struct tp_control *control, int client,
 int tp_control_call_result(struct tp_control *control, int call,
 	struct tp_control_response *response, int *fds, unsigned int fd_max);
 
+/**
+ * Give up a call: nobody will ask for its result. What it has begun may still happen.
+ *
+ * @return 0; -ENOENT: no such call.
+ * @threads Main lcore.
+ */
+int tp_control_call_cancel(struct tp_control *control, int call);
+
 /** fds for an ATTACH response: node header, slots, client segment. @threads Main lcore. */
 int tp_control_attach_fds(const struct tp_control *control, int client, int fds[3]);
 

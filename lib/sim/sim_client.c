@@ -106,8 +106,10 @@ client_control(void *ctx, const struct tp_control_request *request,
 		if (ret != -EINPROGRESS)
 			break;
 		/* A node that stands still answers nothing: nor would its socket. */
-		if (sim->now > begun + request->timeout_ns + CLIENT_GRACE_NS)
+		if (sim->now > begun + request->timeout_ns + CLIENT_GRACE_NS) {
+			tp_control_call_cancel(client->node->control, call);
 			return -ETIMEDOUT;
+		}
 		client_drive(client);
 	}
 	return ret < 0 ? ret : client_fds_dup(fds, response->fd_count);

@@ -432,6 +432,39 @@ test_fault_without_room_for_all_peers_is_not_added(void **state)
 	cluster_destroy(cluster);
 }
 
+static void
+test_call_cancelled_is_forgotten(void **state)
+{
+	struct cluster *cluster = cluster_create(1, 64);
+	struct tp_control *control = cluster->nodes[1].control;
+	struct tp_control_request request = {
+		.magic = TP_CONTROL_MAGIC,
+		.version = TP_CONTROL_VERSION,
+		.op = TP_CONTROL_REGION_CREATE,
+		.region = { .name = "x", .bytes = PAGE, .mode = TP_REGION_RW,
+			.distribution = TP_REGION_STRIPED },
+	};
+	struct tp_control_response response;
+	struct cluster_client client;
+	int call;
+
+	cluster_attach(cluster, 1, &client);
+	/* A member that does not answer: the call waits for it. */
+	cluster->nodes[2].control_paused = true;
+	call = tp_control_call(control, client.id, &request, cluster->now);
+	assert_true(call >= 0);
+	assert_int_equal(tp_control_call_result(control, call, &response, NULL, 0), -EINPROGRESS);
+	assert_int_equal(tp_control_call_cancel(control, call), 0);
+	assert_int_equal(control->calls_used, 0);
+	assert_int_equal(tp_control_call_result(control, call, &response, NULL, 0), -ENOENT);
+	assert_int_equal(tp_control_call_cancel(control, call), -ENOENT);
+	assert_int_equal(tp_control_call_cancel(control, -1), -ENOENT);
+	assert_int_equal(tp_control_call_cancel(control, CONTROL_CALLS), -ENOENT);
+	cluster->nodes[2].control_paused = false;
+	cluster_detach(&client);
+	cluster_destroy(cluster);
+}
+
 /* In order, and at once where nothing is in the way. */
 static void
 node_leave(struct cluster *cluster, uint16_t id)
@@ -879,6 +912,7 @@ main(void)
 		cmocka_unit_test(test_call_random_bytes_refused),
 		cmocka_unit_test(test_fence_that_waits_for_store_is_no_work),
 		cmocka_unit_test(test_fault_without_room_for_all_peers_is_not_added),
+		cmocka_unit_test(test_call_cancelled_is_forgotten),
 		cmocka_unit_test(test_fault_injected_without_permission_refused),
 	};
 

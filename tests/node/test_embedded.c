@@ -5,13 +5,18 @@
  * time: polled by one thread, and with one and two workers.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -20,12 +25,15 @@
 #include <rte_ethdev.h>
 #include <rte_ring.h>
 
+#include "node_priv.h"
+#include "tp_abi_control.h"
 #include "tp_access.h"
 #include "tp_client.h"
 #include "tp_node.h"
 
 #define PAGE 4096u
 #define COUNTERS 300
+#define ATTACH_LATEST_NS UINT64_C(4000000)
 
 static char directory[] = "/tmp/tp_embedded_XXXXXX";
 static struct tp_node *nodes[2];
@@ -202,6 +210,72 @@ test_two_embedded_nodes_two_workers_one_queue(void **state)
 	share(2, "b");
 }
 
+/* A program that waits for the gate, for so long as it says. */
+struct waiter {
+	pthread_t thread;
+	volatile sig_atomic_t answered;
+	struct tp_control_response inside;
+	struct tp_control_response waits;
+};
+
+static int
+waiter_enter(uint64_t timeout_ns, struct tp_control_response *response)
+{
+	const struct tp_control_request request = { .magic = TP_CONTROL_MAGIC,
+		.version = TP_CONTROL_VERSION, .op = TP_CONTROL_GATE_ENTER,
+		.timeout_ns = timeout_ns };
+	const struct timeval patience = { .tv_sec = 10 };
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET, 0);
+
+	strcpy(address.sun_path, tp_node_socket_path(nodes[0]));
+	if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)) < 0 ||
+	    send(fd, &request, sizeof(request), 0) != sizeof(request) ||
+	    recv(fd, response, sizeof(*response), 0) != sizeof(*response))
+		response->error = -1;
+	return fd;
+}
+
+static void *
+waiter_run(void *arg)
+{
+	struct waiter *waiter = arg;
+	int inside = waiter_enter(0, &waiter->inside);
+	int waits = waiter_enter(50000000, &waiter->waits);
+
+	waiter->answered = 1;
+	close(waits);
+	close(inside);
+	return NULL;
+}
+
+/* Nothing happens but that time passes: connections are looked at all the same. */
+static void
+test_idle_node_ends_wait_for_gate_in_time(void **state)
+{
+	struct waiter waiter = { .answered = 0 };
+	struct node_poller poller;
+
+	ports_make("g");
+	node_start(0, 1, "g");
+	while (!tp_node_is_ready(nodes[0]))
+		tp_node_poll(nodes[0]);
+	assert_int_equal(pthread_create(&waiter.thread, NULL, waiter_run, &waiter), 0);
+	node_poller_init(&poller, nodes[0], nodes[0]->worker_first, 1, true);
+	while (!waiter.answered) {
+		node_poller_idle(&poller, tp_node_poll(nodes[0]));
+		/* Of however many sleeps since the last look, none puts the next one off. */
+		assert_true(nodes[0]->attach_at <= nodes[0]->attached_at + ATTACH_LATEST_NS);
+	}
+	node_poller_fini(&poller);
+	assert_int_equal(pthread_join(waiter.thread, NULL), 0);
+	assert_int_equal(waiter.inside.error, 0);
+	assert_int_equal(waiter.waits.error, ETIMEDOUT);
+	assert_int_equal(tp_node_stop(nodes[0], 1000000000), 0);
+	tp_node_destroy(nodes[0]);
+}
+
 static void
 test_node_create_bad_configuration_refused(void **state)
 {
@@ -238,6 +312,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_two_embedded_nodes_share_pages),
 		cmocka_unit_test(test_two_embedded_nodes_two_workers_one_queue),
+		cmocka_unit_test(test_idle_node_ends_wait_for_gate_in_time),
 		cmocka_unit_test(test_node_create_bad_configuration_refused),
 	};
 
