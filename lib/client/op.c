@@ -24,6 +24,7 @@
 #define OP_ALIVE_CHECK_NS 10000000ull	/* between looks at the node's socket */
 #define OP_HEARTBEAT_NS 50000000ull	/* a node that stood still for so long is called dead */
 #define OP_RETRY_NS 100000ull		/* between requests that the node has no room for */
+#define OP_CLOCK_CHUNKS 64		/* present pages between looks at the deadline */
 #define OP_AHEAD 16			/* pages that a long access asks for ahead */
 #define OP_AHEAD_LEAVES 16		/* records it leaves to other accesses */
 
@@ -225,11 +226,20 @@ op_not_sent(struct tp_thread *thread, struct tp_op *op, int error)
 			  op->settling ? TP_EFFECT_UNKNOWN : TP_EFFECT_NOT_DONE);
 }
 
+/* After so many chunks that were here: is it time to end, though nothing is waited for? */
+static bool
+op_is_late(const struct tp_thread *thread, const struct tp_op *op, uint32_t chunks)
+{
+	return unlikely(chunks != 0 && chunks % OP_CLOCK_CHUNKS == 0) &&
+		client_now(thread->client->backend.virtual_tsc) >= op->deadline_tsc;
+}
+
 /* Go on until the access is done or has to wait. */
 static void
 op_run(struct tp_thread *thread, struct tp_op *op)
 {
 	struct client_chunk chunk = { 0 };
+	uint32_t chunks = 0;
 	enum client_hit hit;
 	int ret;
 
@@ -247,6 +257,11 @@ op_run(struct tp_thread *thread, struct tp_op *op)
 			ret = op_send_settle(thread, op);
 			break;
 		}
+		if (unlikely(op_is_late(thread, op, chunks))) {
+			thread->stats.timeouts++;
+			op_finish(thread, op, TP_TIMEOUT, TP_EFFECT_NOT_DONE);
+			return;
+		}
 		chunk = op_chunk(op);
 		hit = client_access_try(thread, op, &chunk);
 		if (hit == CLIENT_BROKEN) {
@@ -262,6 +277,7 @@ op_run(struct tp_thread *thread, struct tp_op *op)
 			op_fetch_ahead(thread, op, chunk.page_index);
 		op->piece_done += chunk.bytes;
 		op->bytes_done += chunk.bytes;
+		chunks++;
 	}
 	if (ret < 0) {
 		op_not_sent(thread, op, ret);

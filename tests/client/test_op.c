@@ -127,6 +127,33 @@ test_op_ends_midway_prefix_is_told(void **state)
 			    FAKE_PAGE_BYTES);
 }
 
+/* Pages that are there are no reason to go on past the deadline: 64 pieces, then the clock. */
+static void
+test_op_many_hits_deadline_ends_them(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_vector vectors[OPS_MANY];
+	uint64_t value = 7;
+	int i;
+
+	fake_page_publish(f->fake, 0, TP_ACCESS_WRITE);
+	for (i = 0; i < OPS_MANY; i++)
+		vectors[i] = (struct tp_vector){ .offset = 8 * (uint64_t)i, .buffer = &value,
+						 .bytes = 8 };
+	tp_thread_timeout_set(f->thread, 0);
+	assert_ok(tp_readv(f->thread, f->region, vectors, 64), 64 * 8);
+	assert_void(tp_readv(f->thread, f->region, vectors, OPS_MANY), TP_TIMEOUT,
+		    TP_EFFECT_NOT_DONE, 64 * 8);
+	value = 7;
+	assert_void(tp_writev(f->thread, f->region, vectors, OPS_MANY), TP_TIMEOUT,
+		    TP_EFFECT_NOT_DONE, 64 * 8);
+	assert_int_equal(fake_page_data(f->fake, 0)[63 * 8], 7);
+	assert_int_equal(fake_page_data(f->fake, 0)[64 * 8], f->fake->pages[0].home[64 * 8]);
+	assert_int_equal(tp_thread_stats_get(f->thread)->timeouts, 2);
+	tp_thread_timeout_set(f->thread, 1000000);
+	assert_ok(tp_readv(f->thread, f->region, vectors, OPS_MANY), OPS_MANY * 8);
+}
+
 static void
 test_op_node_stopped_node_crashed(void **state)
 {
@@ -431,6 +458,7 @@ main(void)
 		fixture_test(test_op_mutations_no_answer_effect_known_or_not),
 		fixture_test(test_op_late_grant_after_end_touches_nothing),
 		fixture_test(test_op_ends_midway_prefix_is_told),
+		fixture_test(test_op_many_hits_deadline_ends_them),
 		fixture_test(test_op_node_stopped_node_crashed),
 		fixture_test(test_op_timeout_endless_not_expired),
 		fixture_test(test_op_more_than_ring_all_done),
