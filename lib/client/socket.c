@@ -114,11 +114,12 @@ socket_exchange(int sock, uint32_t *unanswered, uint64_t timeout_ns,
 		if (ret == 0)
 			ret = tp_fd_recv(sock, response, sizeof(*response), fds, SOCKET_FDS,
 					 fd_count);
-		if (ret == 0)
+		if (ret == 0 || ret == -ECONNRESET)
 			return -ECONNRESET;
-		if (ret < 0) {
-			*unanswered += ret == -ETIMEDOUT;
-			return ret == -E2BIG || ret == -EMSGSIZE ? -EPROTO : (int)ret;
+		if (ret < 0 && ret != -E2BIG && ret != -EMSGSIZE) {
+			/* It was sent: an error that says "not done" would be wrong. */
+			(*unanswered)++;
+			return -ETIMEDOUT;
 		}
 		if (*unanswered == 0)
 			break;

@@ -4,8 +4,10 @@
  * Attaching over a real socket to a node in another thread, honest or not.
  */
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <time.h>
@@ -25,6 +27,7 @@ enum lie {
 	LIE_TRUNCATED,		/* half a response */
 	LIE_LATE_ONCE,		/* REGION_LIST is answered only when the next request comes */
 	LIE_SURPLUS_FDS,	/* descriptors with a response that has none */
+	LIE_POLL_FAILS,		/* as LATE_ONCE, and the one who waits for it cannot any more */
 };
 
 struct server {
@@ -34,6 +37,7 @@ struct server {
 	int connection;
 	enum lie lie;
 	bool held;
+	pthread_t waiter;
 	struct tp_control_request held_request;
 	pthread_t thread;
 };
@@ -110,6 +114,31 @@ server_respond(struct server *server, const struct tp_control_request *request)
 		close(fds[--count]);
 }
 
+/* poll() fails at once where no descriptors are allowed; the signal makes it be called again. */
+static void
+server_poll_break(struct server *server)
+{
+	struct rlimit limit;
+
+	getrlimit(RLIMIT_NOFILE, &limit);
+	limit.rlim_cur = 0;
+	setrlimit(RLIMIT_NOFILE, &limit);
+	pthread_kill(server->waiter, SIGUSR1);
+}
+
+static bool
+server_holds(struct server *server, const struct tp_control_request *request)
+{
+	if ((server->lie != LIE_LATE_ONCE && server->lie != LIE_POLL_FAILS) || server->held ||
+	    request->op != TP_CONTROL_REGION_LIST)
+		return false;
+	server->held = true;
+	server->held_request = *request;
+	if (server->lie == LIE_POLL_FAILS)
+		server_poll_break(server);
+	return true;
+}
+
 static void *
 server_run(void *argument)
 {
@@ -124,12 +153,8 @@ server_run(void *argument)
 			continue;
 		if (server->lie == LIE_HANG_UP)
 			break;
-		if (server->lie == LIE_LATE_ONCE && request.op == TP_CONTROL_REGION_LIST &&
-		    !server->held) {
-			server->held = true;
-			server->held_request = request;
+		if (server_holds(server, &request))
 			continue;
-		}
 		if (server->held) {
 			server->held = false;
 			server->lie = HONEST;
@@ -272,6 +297,38 @@ test_control_late_answer_dropped(void **state)
 }
 
 static void
+signal_ignored(int number)
+{
+}
+
+/* It was sent and may be done, whatever went wrong after that. */
+static void
+test_control_wait_fails_effect_unknown(void **state)
+{
+	struct sigaction action = { .sa_handler = signal_ignored };
+	struct tp_control_region info;
+	struct tp_control_node node;
+	struct tp_client *client;
+	struct rlimit limit;
+	struct server server;
+	int ret;
+
+	assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+	server_start(&server, LIE_POLL_FAILS);
+	server.waiter = pthread_self();
+	assert_int_equal(server_attach(&server, &client), 0);
+	ret = tp_client_region_get(client, 0, &info);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+	assert_int_equal(ret, -ETIMEDOUT);
+	/* The answer that nobody waited for is not taken for the next one's. */
+	assert_int_equal(tp_client_node_get(client, 0, &node), 0);
+	assert_int_equal(node.worker_count, FAKE_WORKERS);
+	tp_client_detach(client);
+	server_stop(&server);
+}
+
+static void
 test_control_surplus_fds_protocol_error(void **state)
 {
 	struct tp_control_node node;
@@ -328,6 +385,7 @@ main(void)
 		cmocka_unit_test(test_attach_node_lies_refused),
 		cmocka_unit_test(test_attach_nobody_there_errno),
 		cmocka_unit_test(test_control_late_answer_dropped),
+		cmocka_unit_test(test_control_wait_fails_effect_unknown),
 		cmocka_unit_test(test_control_surplus_fds_protocol_error),
 		cmocka_unit_test(test_node_dies_waiting_access_node_crashed),
 	};
