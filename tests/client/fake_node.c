@@ -342,9 +342,10 @@ fake_node_answer(struct fake_node *fake, uint32_t thread, uint32_t worker,
 	(*head)++;
 	atomic_store_explicit(&ring->completion_head, *head, memory_order_release);
 	tp_abi_fence();
-	if (tp_abi_thread_wake_needed(&fake->client->threads[thread]))
-		syscall(SYS_futex, &fake->client->threads[thread].waiting, FUTEX_WAKE, 1, NULL,
-			NULL, 0);
+	if (tp_abi_thread_wake_needed(&fake->client->threads[thread]) &&
+	    syscall(SYS_futex, &fake->client->threads[thread].waiting, FUTEX_WAKE, 1, NULL,
+		    NULL, 0) > 0)
+		fake->woken++;
 }
 
 void

@@ -53,6 +53,7 @@ struct fake_node {
 	fake_hook hook;
 	uint32_t served[TP_ABI_OP_COUNT];
 	uint32_t polls;
+	uint32_t woken;				/* threads that slept, and were woken by an answer */
 	struct tp_abi_request last;
 	struct tp_control_request control_last;
 	struct tp_control_region region;

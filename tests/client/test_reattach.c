@@ -23,7 +23,7 @@ struct node {
 	_Atomic int connection;
 	pthread_t thread;
 	int bells[FAKE_WORKERS];
-	uint32_t surplus_op;		/* is answered twice */
+	_Atomic uint32_t surplus_op;	/* is answered twice */
 	_Atomic bool surplus_sent;
 	void (*on_open)(void *ctx);	/* before a region's opening is answered */
 	void *on_open_ctx;

@@ -34,10 +34,13 @@ server_main(void *arg)
 	struct tp_abi_thread *thread = &server->fake->client->threads[0];
 
 	while (!atomic_load(&server->stop)) {
-		if (atomic_load(&thread->waiting) != 0)
+		if (atomic_load(&thread->waiting) != 0) {
+			/* It says so before it does: most often it sleeps after this. */
+			usleep(100);
 			fake_node_poll(server->fake);
-		else
+		} else {
 			sched_yield();
+		}
 	}
 	return NULL;
 }
@@ -73,6 +76,8 @@ test_wait_sleeping_thread_is_woken_by_each_answer(void **state)
 	}
 	atomic_store(&server.stop, true);
 	pthread_join(server.thread, NULL);
+	/* Not by the end of a sleep, after which it looks by itself. */
+	assert_true(server.fake->woken > 0);
 	tp_client_detach(client);
 	fake_node_destroy(server.fake);
 }
