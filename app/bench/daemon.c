@@ -106,9 +106,8 @@ daemon_exec(const struct bench *bench, const struct bench_daemon *daemon,
 		argv[argc++] = "--huge-dir";
 		argv[argc++] = huge;
 	} else {
-		argv[argc++] = "--in-memory";
-		if (bench->hugepages == 0)
-			argv[argc++] = "--no-huge";
+		/* EAL takes one of the two. */
+		argv[argc++] = bench->hugepages == 0 ? "--no-huge" : "--in-memory";
 	}
 	argv[argc++] = "--";
 	argv[argc++] = "--config";

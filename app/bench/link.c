@@ -184,7 +184,7 @@ bench_eal_start(struct bench *bench, unsigned int side,
 	char lcores[24];
 	char prefix[BENCH_PREFIX_CHARS + 16];
 	const char * const fixed[] = {
-		"telepage-bench", "--in-memory", "--no-pci", "--no-telemetry", "--log-level=*:4",
+		"telepage-bench", "--no-pci", "--no-telemetry", "--log-level=*:4",
 		"--lcores", lcores, "--file-prefix", prefix,
 	};
 
@@ -192,9 +192,12 @@ bench_eal_start(struct bench *bench, unsigned int side,
 	snprintf(prefix, sizeof(prefix), "%s-%d", bench->prefix, getpid());
 	for (unsigned int i = 0; i < RTE_DIM(fixed); i++)
 		snprintf(storage[argc++], BENCH_VDEV_CHARS, "%s", fixed[i]);
-	/* Too few huge pages: run on small ones, and let the figures say so. */
-	if (bench->hugepages == 0)
-		snprintf(storage[argc++], BENCH_VDEV_CHARS, "--no-huge");
+	/*
+	 * Too few huge pages: run on small ones, and let the figures say so. EAL takes
+	 * one of the two; the guard removes what it leaves in its run directory.
+	 */
+	snprintf(storage[argc++], BENCH_VDEV_CHARS,
+		 bench->hugepages == 0 ? "--no-huge" : "--in-memory");
 	for (unsigned int i = 0; i < vdev_count && argc < EAL_ARGS_MAX; i++)
 		snprintf(storage[argc++], BENCH_VDEV_CHARS, "%s", vdevs[i]);
 	for (int i = 0; i < argc; i++)
