@@ -6,6 +6,7 @@
  */
 #include <dirent.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
@@ -25,8 +26,10 @@ struct node {
 	int bells[FAKE_WORKERS];
 	_Atomic uint32_t surplus_op;	/* is answered twice */
 	_Atomic bool surplus_sent;
-	void (*on_open)(void *ctx);	/* before a region's opening is answered */
-	void *on_open_ctx;
+	void (*hook)(void *ctx);	/* before a request of hook_op is answered */
+	void *hook_ctx;
+	uint32_t hook_op;
+	_Atomic bool hook_answered;	/* what it was called for */
 };
 
 static uint32_t region_id;	/* of the next node's region */
@@ -38,10 +41,11 @@ node_respond(struct node *node, int connection, const struct tp_control_request 
 	struct tp_control_response response;
 	unsigned int count;
 	int fds[4 + FAKE_WORKERS];
+	bool hooked = node->hook != NULL && request->op == node->hook_op;
 	uint32_t i;
 
-	if (request->op == TP_CONTROL_REGION_OPEN && node->on_open != NULL)
-		node->on_open(node->on_open_ctx);
+	if (hooked)
+		node->hook(node->hook_ctx);
 	fake_node_control(node->fake, request, &response, fds, 4);
 	for (i = 0; request->op == TP_CONTROL_ATTACH && i < FAKE_WORKERS; i++)
 		fds[response.fd_count++] = dup(node->bells[i]);
@@ -51,6 +55,8 @@ node_respond(struct node *node, int connection, const struct tp_control_request 
 		tp_fd_send(connection, &response, sizeof(response), NULL, 0);
 		node->surplus_sent = true;
 	}
+	if (hooked)
+		node->hook_answered = true;
 	while (count > 0)
 		close(fds[--count]);
 }
@@ -381,12 +387,88 @@ test_reattach_thread_registered_meanwhile_is_at_the_successor(void **state)
 
 	node_die(&a->first);
 	second_start(a);
-	a->second.on_open_ctx = &late;
-	a->second.on_open = late_begin;
+	a->second.hook_ctx = &late;
+	a->second.hook_op = TP_CONTROL_REGION_OPEN;
+	a->second.hook = late_begin;
 	assert_int_equal(tp_client_reattach(a->client), 0);
 	pthread_join(late.runner, NULL);
 	assert_int_equal(late.ret, 0);
 	assert_ok(tp_read(late.thread, a->region, 0, &byte, 1), 1);
+	assert_int_equal(byte, 0x22);
+}
+
+struct late_open {
+	struct attached *a;
+	struct tp_client_region *region;
+	pthread_t runner;
+	int ret;
+};
+
+static _Atomic bool opener_stopped, opener_goes_on;
+
+static void
+opener_stop(int number)
+{
+	opener_stopped = true;
+	while (!opener_goes_on)
+		sched_yield();
+}
+
+/* Its request is here: it must not come to the answer. */
+static void
+opener_interrupt(void *argument)
+{
+	struct late_open *late = argument;
+
+	pthread_kill(late->runner, SIGUSR1);
+	while (!opener_stopped)
+		sched_yield();
+}
+
+static void
+opener_continue(void *argument)
+{
+	opener_goes_on = true;
+}
+
+static void *
+opener_run(void *argument)
+{
+	struct late_open *late = argument;
+
+	late->ret = tp_client_region_open(late->a->client, "test", &late->region);
+	return NULL;
+}
+
+/*
+ * The node answers, dies and is replaced before the thread that asked has taken
+ * the answer in: then the re-attach has the lock, and the answer is of no use.
+ */
+static void
+test_reattach_region_opened_meanwhile_is_at_the_successor(void **state)
+{
+	struct sigaction action = { .sa_handler = opener_stop };
+	struct attached *a = *state;
+	struct late_open late = { .a = a };
+	uint8_t byte = 0;
+
+	assert_int_equal(sigaction(SIGUSR1, &action, NULL), 0);
+	opener_stopped = opener_goes_on = false;
+	tp_client_region_close(a->region);
+	a->first.hook_ctx = &late;
+	a->first.hook_op = TP_CONTROL_REGION_OPEN;
+	a->first.hook = opener_interrupt;
+	assert_int_equal(pthread_create(&late.runner, NULL, opener_run, &late), 0);
+	while (!a->first.hook_answered)
+		sched_yield();
+	node_die(&a->first);
+	second_start(a);
+	a->second.hook_op = TP_CONTROL_ATTACH;
+	a->second.hook = opener_continue;
+	assert_int_equal(tp_client_reattach(a->client), 0);
+	pthread_join(late.runner, NULL);
+	assert_int_equal(late.ret, 0);
+	assert_ok(tp_read(a->thread, late.region, 0, &byte, 1), 1);
 	assert_int_equal(byte, 0x22);
 }
 
@@ -546,6 +628,7 @@ main(void)
 		CASE(test_reattach_again_after_the_next_death),
 		CASE(test_reattach_unread_answer_death_is_seen),
 		CASE(test_reattach_thread_registered_meanwhile_is_at_the_successor),
+		CASE(test_reattach_region_opened_meanwhile_is_at_the_successor),
 		CASE(test_reattach_leaves_no_descriptors_and_bells_ring),
 		CASE(test_reattach_waits_for_the_lease_alone),
 		CASE(test_reattach_faults_are_injected_at_the_successor),
