@@ -14,6 +14,7 @@
 #include "inject_priv.h"
 
 #define CONTROL_NODE_ID_MAX 64
+#define CONTROL_LOOK_NS UINT64_C(10000000)	/* between looks at the store */
 #define CONTROL_EVENTS_PER_TURN 256
 
 /* Room in every worker's ring for what one step may push? */
@@ -477,7 +478,7 @@ tp_control_poll(struct tp_control *control, uint64_t now)
 uint64_t
 tp_control_next_timer(const struct tp_control *control)
 {
-	uint64_t soon = control->now + control->config.lease_ns / 16;
+	uint64_t soon = control->now + RTE_MIN(control->config.lease_ns / 8, CONTROL_LOOK_NS);
 
 	/* What is under way or comes from the store is looked for at a steady pace. */
 	if (control->regions_dirty || control->calls_used != 0 || control->nodes_dirty ||

@@ -26,8 +26,8 @@
 #define IDLE_AWAKE_NS UINT64_C(200000)	/* after the last request, where frames wake us */
 #define IDLE_AWAKE_BLIND_NS UINT64_C(1000000)
 #define IDLE_SLEEP_MIN_NS UINT64_C(50000)
-#define IDLE_SLEEP_BLIND_NS UINT64_C(1500000)
-#define IDLE_SLEEP_MAX_NS UINT64_C(5000000)
+#define IDLE_SLEEP_BLIND_NS UINT64_C(1800000)
+#define IDLE_SLEEP_MAX_NS UINT64_C(10000000)
 #define IDLE_VAIN_MAX 16		/* rings for nothing in a row, then clients are not heard */
 #define IDLE_DEAF_NS UINT64_C(1000000)
 

@@ -17,7 +17,7 @@
 #include "node_priv.h"
 
 #define POLLER_SLACK_NS 1000		/* of timers of this thread */
-#define POLLER_ATTACH_NS UINT64_C(4000000)	/* connections are looked at so often in any case */
+#define POLLER_ATTACH_NS UINT64_C(8000000)	/* connections are looked at so often in any case */
 #define POLLER_WAKE_FDS 64
 
 int

@@ -33,7 +33,7 @@
 
 #define PAGE 4096u
 #define COUNTERS 300
-#define ATTACH_LATEST_NS UINT64_C(4000000)
+#define ATTACH_LATEST_NS UINT64_C(8000000)
 
 static char directory[] = "/tmp/tp_embedded_XXXXXX";
 static struct tp_node *nodes[2];
