@@ -22,9 +22,8 @@
 #include "heir.h"
 
 #define WAIT_SPINS 16			/* polls before the core is given away */
-#define WAIT_YIELD_NS 200000ull		/* waiting before it sleeps */
-#define WAIT_CROWD_NS 200000ull		/* a yield to the node takes less */
-#define WAIT_CROWDED_NS 800000000ull
+#define WAIT_LATE_NS 50000000ull		/* so many that take longer within it */
+#define WAIT_LATE_COUNT 3
 #define WAIT_CROWDED_MAX_NS 3200000000ull
 #define WAIT_SLICE_NS 100000ull		/* the shortest there is */
 #define WAIT_RETRY_NS 100000ull		/* an access that waits for no answer */
@@ -65,19 +64,26 @@ struct wait_sched_attr {
 };
 
 /*
- * Ask for short slices: a thread that has its answer then takes the core from
- * one that computes at once. Its share of the core stays what it was, and so
- * does everything that older kernels know of.
+ * Ask for short slices while somebody computes here: a thread that has its answer
+ * then takes the core from that one at once. Its share of the core stays what it
+ * was, and so does everything that older kernels know of. But who has short slices
+ * goes on after most of its yields: they would not reach the node, so where only
+ * the two share the core the slice is what it was before.
  */
 static void
-wait_slice_set(void)
+wait_slice_set(struct tp_thread *thread, bool brief)
 {
 	struct wait_sched_attr attr = { .size = sizeof(attr) };
 
-	if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) < 0 ||
-	    attr.policy != SCHED_OTHER || attr.runtime == WAIT_SLICE_NS)
+	if (thread->slice_brief == brief)
 		return;
-	attr.runtime = WAIT_SLICE_NS;
+	thread->slice_brief = brief;
+	if (syscall(SYS_sched_getattr, 0, &attr, sizeof(attr), 0) < 0 ||
+	    attr.policy != SCHED_OTHER)
+		return;
+	if (brief)
+		thread->slice_before = attr.runtime;
+	attr.runtime = brief ? WAIT_SLICE_NS : thread->slice_before;
 	syscall(SYS_sched_setattr, 0, &attr, 0);
 }
 
@@ -89,19 +95,25 @@ static void
 wait_yield(struct tp_thread *thread)
 {
 	const struct tp_client *client = thread->client;
-	uint64_t before = rte_rdtsc(), after, crowded;
+	uint64_t before = rte_rdtsc(), after;
 
 	sched_yield();
 	after = rte_rdtsc();
 	thread->core_shared = after - before > client->switch_tsc;
-	crowded = client_tsc_from_ns(client, WAIT_CROWDED_NS);
-	if (after - before <= client_tsc_from_ns(client, WAIT_CROWD_NS)) {
-		thread->crowded_tsc = crowded;
+	if (likely(after - before <= client->crowd_tsc)) {
+		thread->crowded_tsc = client->crowded_tsc;
 		return;
 	}
-	wait_slice_set();
+	/* A tick or a kernel's thread takes long now and then; who computes does each time. */
+	if (after - thread->late_since_tsc > client_tsc_from_ns(client, WAIT_LATE_NS)) {
+		thread->late_since_tsc = after;
+		thread->late_count = 0;
+	}
+	if (++thread->late_count < WAIT_LATE_COUNT)
+		return;
+	wait_slice_set(thread, true);
 	/* Find out again later, and less and less often. */
-	thread->crowded_tsc = RTE_MAX(thread->crowded_tsc, crowded);
+	thread->crowded_tsc = RTE_MAX(thread->crowded_tsc, client->crowded_tsc);
 	thread->crowded_until_tsc = after + thread->crowded_tsc;
 	thread->crowded_tsc = RTE_MIN(2 * thread->crowded_tsc,
 				      client_tsc_from_ns(client, WAIT_CROWDED_MAX_NS));
@@ -168,8 +180,8 @@ tp_op_wait(struct tp_thread *thread, struct tp_op *op)
 			if (wait_sleep(thread, op))
 				break;
 		} else if (yield_until == 0) {
-			yield_until = rte_rdtsc() +
-				client_tsc_from_ns(thread->client, WAIT_YIELD_NS);
+			wait_slice_set(thread, false);
+			yield_until = rte_rdtsc() + thread->client->yield_tsc;
 			wait_yield(thread);
 		} else if (rte_rdtsc() < yield_until) {
 			wait_yield(thread);

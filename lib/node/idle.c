@@ -191,6 +191,13 @@ idle_crowd(struct idle *idle, uint64_t ns, uint64_t now)
 			idle->crowded_ns = IDLE_CROWDED_NS;
 		return;
 	}
+	/* A tick or a kernel's thread takes long now and then; who computes does each time. */
+	if (now - idle->late_since > IDLE_LATE_NS) {
+		idle->late_since = now;
+		idle->late_count = 0;
+	}
+	if (++idle->late_count < IDLE_LATE_COUNT)
+		return;
 	/* Find out again later, and less and less often. */
 	idle->crowded_until = now + idle->crowded_ns;
 	idle->crowded_ns = RTE_MIN(2 * idle->crowded_ns, IDLE_CROWDED_MAX_NS);

@@ -19,6 +19,8 @@
 #define IDLE_SWITCH_NS UINT64_C(700)	/* a yield to nobody takes less */
 #define IDLE_SHARED_NS UINT64_C(2000000)
 #define IDLE_CROWD_NS UINT64_C(200000)	/* a yield to who waits for us takes less */
+#define IDLE_LATE_NS UINT64_C(50000000)	/* so many yields that take longer within it */
+#define IDLE_LATE_COUNT 3
 #define IDLE_CROWDED_NS UINT64_C(800000000)
 #define IDLE_CROWDED_MAX_NS UINT64_C(3200000000)
 #define IDLE_REALTIME_NS UINT64_C(1000000)	/* without a sleep, and it is too busy for that */
@@ -64,6 +66,8 @@ struct idle {
 	uint64_t shared_until;	/* others run on this core */
 	uint64_t crowded_until;	/* and they compute: who yields to them waits for long */
 	uint64_t crowded_ns;
+	uint64_t late_since;
+	uint32_t late_count;
 	uint64_t slept_at;
 	uint64_t busy_until;
 	uint32_t vain;

@@ -107,12 +107,32 @@ test_idle_shared_core_yields_at_once(void **state)
 	assert_false(idle_is_shared(&idle, START + IDLE_SHARED_NS));
 }
 
+/* As many long yields as it takes. */
+static void
+crowd(uint64_t now)
+{
+	for (int i = 0; i < IDLE_LATE_COUNT; i++)
+		idle_yielded(&idle, now - IDLE_CROWD_NS - 1, now);
+}
+
+/* A tick, now and then: nobody computes. */
+static void
+test_idle_long_yields_now_and_then_are_no_crowd(void **state)
+{
+	for (int i = 0; i < 100; i++) {
+		uint64_t now = START + (uint64_t)i * (IDLE_LATE_NS / 2 + 1);
+
+		idle_yielded(&idle, now - IDLE_CROWD_NS - 1, now);
+		assert_false(idle_is_realtime(&idle, now));
+	}
+}
+
 static void
 test_idle_crowded_core_sleeps_instead_of_yielding(void **state)
 {
 	struct idle_turn turn = { .now = START, .activity = 1 };
 
-	idle_yielded(&idle, START - IDLE_CROWD_NS - 1, START);
+	crowd(START);
 	assert_int_equal(idle_next(&idle, &turn), IDLE_ARM);
 	turn.work = 1;
 	turn.answered = true;
@@ -120,14 +140,14 @@ test_idle_crowded_core_sleeps_instead_of_yielding(void **state)
 	turn = (struct idle_turn){ .now = START + IDLE_CROWDED_NS, .activity = 2 };
 	assert_int_equal(idle_next(&idle, &turn), IDLE_PAUSE);
 	/* Crowded still: it finds out less often. */
-	idle_yielded(&idle, turn.now - IDLE_CROWD_NS - 1, turn.now);
+	crowd(turn.now);
 	turn.now += IDLE_CROWDED_NS;
 	assert_true(idle_is_shared(&idle, turn.now));
 	turn.now += IDLE_CROWDED_NS;
 	assert_false(idle_is_shared(&idle, turn.now));
 	/* Once it is not any more, the next time counts as the first. */
 	idle_yielded(&idle, turn.now - 1, turn.now);
-	idle_yielded(&idle, turn.now - IDLE_CROWD_NS - 1, turn.now);
+	crowd(turn.now);
 	assert_false(idle_is_shared(&idle, turn.now + IDLE_CROWDED_NS));
 }
 
@@ -137,7 +157,7 @@ test_idle_real_time_only_while_it_sleeps_now_and_then(void **state)
 	uint64_t now = START;
 
 	assert_false(idle_is_realtime(&idle, now));
-	idle_yielded(&idle, now - IDLE_CROWD_NS - 1, now);
+	crowd(now);
 	assert_true(idle_is_realtime(&idle, now));
 	idle_arm(&idle);
 	assert_int_equal(next(now, 0, 1), IDLE_SLEEP);
@@ -156,7 +176,10 @@ test_idle_sleep_that_ends_late_means_a_crowd(void **state)
 {
 	idle_overslept(&idle, START - IDLE_CROWD_NS, START);
 	assert_false(idle_is_realtime(&idle, START));
-	idle_overslept(&idle, START - IDLE_CROWD_NS - 1, START);
+	for (int i = 0; i < IDLE_LATE_COUNT; i++) {
+		assert_false(idle_is_realtime(&idle, START));
+		idle_overslept(&idle, START - IDLE_CROWD_NS - 1, START);
+	}
 	assert_true(idle_is_realtime(&idle, START));
 	assert_int_equal(next(START, 0, 1), IDLE_ARM);
 }
@@ -371,6 +394,7 @@ main(void)
 		CASE(test_idle_last_look_finds_work_then_awake),
 		CASE(test_idle_shared_core_yields_at_once),
 		CASE(test_idle_crowded_core_sleeps_instead_of_yielding),
+		CASE(test_idle_long_yields_now_and_then_are_no_crowd),
 		CASE(test_idle_real_time_only_while_it_sleeps_now_and_then),
 		CASE(test_idle_sleep_that_ends_late_means_a_crowd),
 		CASE(test_idle_first_answer_after_a_ring_yields),
