@@ -11,11 +11,6 @@
 
 enum { DO_REQUEST, DO_RING, DO_SEGMENT, DO_GUARD, DO_WORD, DO_BELL, DO_RUN, DO_HONEST, DO_COUNT };
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
 struct evil {
 	struct cluster_client client;
 	struct tp_client_region *region;
@@ -23,18 +18,6 @@ struct evil {
 	struct tp_abi_client *segment;
 	_Atomic uint64_t *words;
 };
-
-static uint64_t
-input_take(struct input *input, size_t bytes)
-{
-	uint64_t value = 0;
-	size_t part = bytes < input->size ? bytes : input->size;
-
-	memcpy(&value, input->data, part);
-	input->data += part;
-	input->size -= part;
-	return value;
-}
 
 /* A request that is nearly right. */
 static void

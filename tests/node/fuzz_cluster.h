@@ -8,6 +8,7 @@
 #define FUZZ_CLUSTER_H
 
 #include <stdlib.h>
+#include <string.h>
 
 /* What cluster.h checks with, where no test is that could fail. */
 #define assert_true(condition) do { if (!(condition)) abort(); } while (0)
@@ -99,6 +100,24 @@ fuzz_client_end(int id)
 		} while (usage.requests != 0 || usage.held != 0 || usage.quarantined != 0 ||
 			 usage.guard_waits != 0);
 	}
+}
+
+/* What is left of an input. */
+struct input {
+	const uint8_t *data;
+	size_t size;
+};
+
+static inline uint64_t
+input_take(struct input *input, size_t bytes)
+{
+	uint64_t value = 0;
+	size_t part = bytes < input->size ? bytes : input->size;
+
+	memcpy(&value, input->data, part);
+	input->data += part;
+	input->size -= part;
+	return value;
 }
 
 #endif /* FUZZ_CLUSTER_H */

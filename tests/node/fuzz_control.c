@@ -9,23 +9,6 @@
 
 #define STEPS_MAX 20000u
 
-struct input {
-	const uint8_t *data;
-	size_t size;
-};
-
-static uint64_t
-input_take(struct input *input, size_t bytes)
-{
-	uint64_t value = 0;
-	size_t part = bytes < input->size ? bytes : input->size;
-
-	memcpy(&value, input->data, part);
-	input->data += part;
-	input->size -= part;
-	return value;
-}
-
 static void
 input_bytes(struct input *input, void *to, size_t bytes)
 {
