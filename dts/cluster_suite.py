@@ -16,7 +16,6 @@ from lab import LabError, run
 from network import Network
 from suite import TestSuite
 
-HUGEPAGES = 320
 MIB = 1 << 20
 
 
@@ -28,13 +27,15 @@ class ClusterSuite(TestSuite):
     settings: dict = {**PATIENT, "cache_mib": 1, "home_mib": 32, "heap_mib": 1}
     fresh_cluster = False
     node_count = 3
+    # 2 MiB each, for the variant that needs most: two memif ports a node, two workers.
+    hugepages = 320
     cluster: Cluster | None = None
 
     def set_up_suite(self) -> None:
         """Huge pages, namespaces, and the cluster."""
         for program in ("telepaged", "telepage", "dts/telepage-load"):
             self.program(program)
-        self.lab.hugepages(HUGEPAGES)
+        self.lab.hugepages(self.hugepages)
         self.network = Network(self.lab, self.node_count)
         self.cluster = None
         self.loads: list[Load] = []

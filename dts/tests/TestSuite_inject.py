@@ -15,6 +15,8 @@ class TestInject(ClusterSuite):
     # Faults are made beneath the sessions, the same for every port and worker.
     variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "memif", "workers": 2})
     settings = {**ClusterSuite.settings, "inject": "yes"}
+    # Frames that are held back are buffers more.
+    hugepages = 512
 
     def inject(self, number: int, *words: object) -> None:
         """Tell a node to fail."""
