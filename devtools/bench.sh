@@ -6,9 +6,10 @@
 # times on this machine, and appends the medians of the rounds to the log in
 # docs/benchmarks.md. The machine should do nothing else.
 #
-# usage: devtools/bench.sh [--set sharing|life] [--rounds N] [--rt] [--build FOLDER]
+# usage: devtools/bench.sh [--set sharing|life|fabric] [--rounds N] [--rt] [--build FOLDER]
 #                          [--dry-run]
 #   --set      sharing: hits, misses, atomics, pool, directory (default)
+#              fabric: sessions on links that lose frames or are full
 #              life: idle nodes, attaching, nodes that die, a computing neighbour
 #   --rt       SCHED_RR: for a machine that is not quiet; the log says so
 #   --dry-run  print the rows, leave docs/benchmarks.md alone
@@ -27,7 +28,7 @@ while [ $# -gt 0 ]; do
 	--build) build=$2; shift ;;
 	--rt) schedule="chrt -r 10" ;;
 	--dry-run) target=/dev/stdout ;;
-	*) sed -n 's/^# \{0,1\}//; 5,16p' "$0"; exit 2 ;;
+	*) sed -n 's/^# \{0,1\}//; 5,17p' "$0"; exit 2 ;;
 	esac
 	shift
 done
@@ -66,6 +67,12 @@ sharing)
 	done
 	run pool_loan_rate
 	run directory_bytes_per_page
+	;;
+fabric)
+	for pmd in memif af_packet; do
+		run session_loss_bw --pmd $pmd
+		run demand_under_bulk_lat --pmd $pmd
+	done
 	;;
 life)
 	for pmd in memif af_packet tap; do

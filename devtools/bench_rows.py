@@ -23,6 +23,7 @@ GOALS = {
     "pool_loan_rate_2_slot_pool": ("<= rte_mempool", lambda raw: raw),
     "directory_bytes_per_page": ("<= 72", lambda raw: 72),
     "node_idle_cpu": ("<= 2 %", lambda raw: 2),
+    "session_rto": ("<= 1 ms", lambda _: 1000),
     "node_wake_local_lat": ("<= 100 us", lambda raw: 100),
     "attach_lat_socket": ("<= 5 ms", lambda raw: 5000),
     "attach_lat_secondary": ("<= 100 ms", lambda raw: 100000),
@@ -31,13 +32,30 @@ GOALS = {
 # The same, for the p99 of both sides.
 GOALS_P99 = {
     "client_miss_lat_neighbour": ("p99 <= 10 x quiet p99", lambda quiet: 10 * quiet),
+    "demand_under_bulk_lat": ("p99 <= 2 x idle p99", lambda idle: 2 * idle),
     "void_lat": ("p99 <= 250 ms", lambda _: 250),
     "void_lat_fast": ("p99 <= 20 ms", lambda _: 20),
 }
 
+# The same, for the p99.9 of both sides. An RTO is 1 ms: see session_rto.
+GOALS_P999 = {
+    "session_loss_lat_1e-3": ("p99.9 <= loss-free + 2 RTO", lambda calm: calm + 2000),
+}
+
+# Where more is better: the p50 must be at least this part of the baseline's.
+GOALS_LEAST = {
+    "session_loss_bw_1e-4": 0.97,
+    "session_loss_bw_1e-3": 0.95,
+    "session_loss_bw_1e-2": 0.80,
+    "bulk_under_demand_bw": 0.80,
+}
+
 
 def goal_of(run):
-    """(goal as text, "p50" or "p99", limit), "-" and None if it has none."""
+    """(goal as text, "p50", "p99" or "p999", limit), "-" and None if it has none."""
+    if run["name"] in GOALS_P999:
+        text, limit = GOALS_P999[run["name"]]
+        return text, "p999", limit
     if run["name"] in GOALS_P99:
         text, limit = GOALS_P99[run["name"]]
         return text, "p99", limit
@@ -56,10 +74,11 @@ def number(value):
 def row(runs, context):
     first = runs[0]
     p50 = statistics.median(run["p50"] for run in runs)
-    p99 = statistics.median(run["p99"] for run in runs)
+    tail = number(statistics.median(run["p99"] for run in runs))
     base = ratio = "-"
     verdict = "-"
     goal, figure, limit = goal_of(first)
+    least = GOALS_LEAST.get(first["name"])
     if "baseline" in first:
         raw = statistics.median(run["baseline"]["p50"] for run in runs)
         base = f"{first['baseline']['name']} {number(raw)}"
@@ -68,8 +87,14 @@ def row(runs, context):
         shares = [run[figure] / limit(run.get("baseline", {}).get(figure, 0)) for run in runs]
         share = statistics.median(shares)
         verdict = f"met ({share:.2f})" if share <= 1 else f"missed ({share:.2f})"
+    if least is not None:
+        part = statistics.median(run["ratio"] for run in runs)
+        goal = f">= {100 * least:.0f} %"
+        verdict = f"{'met' if part >= least else 'missed'} ({part / least:.2f})"
+    if figure == "p999":
+        tail = f"p99.9 {number(statistics.median(run['p999'] for run in runs))}"
     return (f"| {context.date} | `{first['command']}` {first['name']} | {number(p50)} "
-            f"{first['unit']} | {number(p99)} | {base} | {ratio} | {goal} | {verdict} | "
+            f"{first['unit']} | {tail} | {base} | {ratio} | {goal} | {verdict} | "
             f"{len(runs)} |")
 
 

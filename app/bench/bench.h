@@ -227,5 +227,7 @@ int bench_attach(struct bench *bench);
 int bench_void(struct bench *bench);
 int bench_void_fast(struct bench *bench);
 int bench_idle(struct bench *bench);
+int bench_session_loss(struct bench *bench);
+int bench_demand(struct bench *bench);
 
 #endif /* BENCH_H */

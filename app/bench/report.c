@@ -44,12 +44,13 @@ row_print_json(struct bench *bench, const struct bench_row *row)
 	fprintf(out, "\"unit\":\"%s\",", row->unit);
 	quantiles_print_json(out, row->samples, row->scale);
 	if (row->baseline != NULL)
-		fprintf(out, ",\"baseline\":{\"name\":\"%s\",\"mean\":%.1f,\"p50\":%.1f,\"p99\":%.1f},"
-			"\"ratio\":%.3f",
+		fprintf(out, ",\"baseline\":{\"name\":\"%s\",\"mean\":%.1f,\"p50\":%.1f,\"p99\":%.1f,"
+			"\"p999\":%.1f},\"ratio\":%.3f",
 			row->baseline_name,
 			bench_samples_mean(row->baseline) * row->baseline_scale,
 			(double)bench_samples_quantile(row->baseline, 0.5) * row->baseline_scale,
 			(double)bench_samples_quantile(row->baseline, 0.99) * row->baseline_scale,
+			(double)bench_samples_quantile(row->baseline, 0.999) * row->baseline_scale,
 			row_ratio(row));
 	machine_print_json(bench);
 }
