@@ -107,9 +107,7 @@ client_create(const struct tp_client_backend *backend, struct tp_client **client
 		backend->timeout_ns ? backend->timeout_ns : TP_CLIENT_TIMEOUT_NS);
 	/* Divisions that take longer than what waits for them. */
 	client->switch_tsc = client_tsc_from_ns(client, CLIENT_SWITCH_NS);
-	client->crowd_tsc = client_tsc_from_ns(client, CLIENT_CROWD_NS);
 	client->yield_tsc = client_tsc_from_ns(client, CLIENT_YIELD_NS);
-	client->crowded_tsc = client_tsc_from_ns(client, CLIENT_CROWDED_NS);
 	client->control_timeout_ns = CLIENT_CONTROL_TIMEOUT_NS;
 	client->socket = -1;
 	for (i = 0; i < TP_ABI_WORKERS_MAX; i++)

@@ -17,6 +17,7 @@
 #include "tp_abi.h"
 #include "tp_abi_control.h"
 #include "tp_client.h"
+#include "tp_crowd.h"
 #include "tp_log.h"
 #include "tp_segment.h"
 
@@ -53,9 +54,7 @@ static_assert(CLIENT_PENDING == 1 << CLIENT_PENDING_BITS, "index bits of a cooki
 static_assert(CLIENT_PENDING <= TP_ABI_RING_ENTRIES, "rings cannot overflow");
 
 #define CLIENT_SWITCH_NS 700
-#define CLIENT_CROWD_NS 200000ull	/* a yield to the node takes less */
 #define CLIENT_YIELD_NS 200000ull	/* waiting before a thread sleeps */
-#define CLIENT_CROWDED_NS 800000000ull
 #define CLIENT_CONTROL_TIMEOUT_NS 10000000000ull
 
 enum client_kind {
@@ -123,12 +122,9 @@ struct tp_thread {
 	uint64_t atomics;		/* sent so far, over all its registrations */
 	bool corrupt;			/* the node's side of a ring makes no sense */
 	bool core_shared;		/* the last yield let somebody else run */
-	uint64_t crowded_until_tsc;	/* yields go to who computes: sleep instead */
-	uint64_t crowded_tsc;
-	uint64_t late_since_tsc;
-	uint64_t slice_before;
 	bool slice_brief;
-	uint32_t late_count;
+	uint64_t slice_before;
+	struct tp_crowd crowd;		/* yields go to who computes: sleep instead */
 	enum client_thread_state state;
 	struct tp_thread_stats stats;
 	struct client_ring rings[TP_ABI_WORKERS_MAX];
@@ -176,9 +172,7 @@ struct tp_client {
 	uint64_t origin;		/* of its atomics */
 	uint64_t timeout_tsc;
 	uint64_t switch_tsc;		/* a yield that took longer let somebody run */
-	uint64_t crowd_tsc;		/* and one that took longer than this, who computes */
 	uint64_t yield_tsc;		/* waiting before a thread sleeps */
-	uint64_t crowded_tsc;		/* how long a crowd is taken to last, at first */
 	uint64_t control_timeout_ns;
 	_Atomic bool dead;		/* the node is gone; never false again */
 	_Atomic(struct tp_client *) heir;	/* used instead, see reattach.c */

@@ -19,6 +19,7 @@ client_thread_init(struct tp_client *client, struct tp_thread *thread, uint32_t 
 	atomic_init(&thread->timeout_tsc, client->timeout_tsc);
 	thread->pending_free = UINT64_MAX;
 	thread->guards_free = CLIENT_GUARDS_ACCESS | CLIENT_GUARDS_PIN;
+	tp_crowd_init(&thread->crowd, client->geometry.tsc_hz);
 	for (worker = 0; worker < client->geometry.worker_count; worker++) {
 		struct client_ring *ring = &thread->rings[worker];
 		struct tp_abi_ring *shared = &thread->shared->rings[worker];

@@ -22,9 +22,6 @@
 #include "heir.h"
 
 #define WAIT_SPINS 16			/* polls before the core is given away */
-#define WAIT_LATE_NS 50000000ull		/* so many that take longer within it */
-#define WAIT_LATE_COUNT 3
-#define WAIT_CROWDED_MAX_NS 3200000000ull
 #define WAIT_SLICE_NS 100000ull		/* the shortest there is */
 #define WAIT_RETRY_NS 100000ull		/* an access that waits for no answer */
 #define WAIT_SLEEP_NS 10000000ull	/* then it looks whether the node is there */
@@ -41,12 +38,6 @@ client_bell_ring(struct tp_thread *thread, uint32_t worker, uint32_t asleep)
 	ret = write(thread->client->bells[worker], &one, sizeof(one));
 	/* Full: it has been rung. */
 	RTE_SET_USED(ret);
-}
-
-static bool
-wait_is_crowded(const struct tp_thread *thread)
-{
-	return rte_rdtsc() < thread->crowded_until_tsc;
 }
 
 /* struct sched_attr of sched_setattr(2), which has no wrapper here. */
@@ -100,23 +91,8 @@ wait_yield(struct tp_thread *thread)
 	sched_yield();
 	after = rte_rdtsc();
 	thread->core_shared = after - before > client->switch_tsc;
-	if (likely(after - before <= client->crowd_tsc)) {
-		thread->crowded_tsc = client->crowded_tsc;
-		return;
-	}
-	/* A tick or a kernel's thread takes long now and then; who computes does each time. */
-	if (after - thread->late_since_tsc > client_tsc_from_ns(client, WAIT_LATE_NS)) {
-		thread->late_since_tsc = after;
-		thread->late_count = 0;
-	}
-	if (++thread->late_count < WAIT_LATE_COUNT)
-		return;
-	wait_slice_set(thread, true);
-	/* Find out again later, and less and less often. */
-	thread->crowded_tsc = RTE_MAX(thread->crowded_tsc, client->crowded_tsc);
-	thread->crowded_until_tsc = after + thread->crowded_tsc;
-	thread->crowded_tsc = RTE_MIN(2 * thread->crowded_tsc,
-				      client_tsc_from_ns(client, WAIT_CROWDED_MAX_NS));
+	if (unlikely(tp_crowd_waited(&thread->crowd, after - before, after)))
+		wait_slice_set(thread, true);
 }
 
 static uint64_t
@@ -176,7 +152,7 @@ tp_op_wait(struct tp_thread *thread, struct tp_op *op)
 		} else if (spins < WAIT_SPINS && !thread->core_shared) {
 			spins++;
 			rte_pause();
-		} else if (wait_is_crowded(thread)) {
+		} else if (tp_crowd_is(&thread->crowd, rte_rdtsc())) {
 			if (wait_sleep(thread, op))
 				break;
 		} else if (yield_until == 0) {

@@ -59,10 +59,8 @@ idle_bell_clear(int fd)
 void
 idle_init(struct idle *idle)
 {
-	*idle = (struct idle){
-		.awake_ns = IDLE_AWAKE_NS,
-		.crowded_ns = IDLE_CROWDED_NS,
-	};
+	*idle = (struct idle){ .awake_ns = IDLE_AWAKE_NS };
+	tp_crowd_init(&idle->crowd, UINT64_C(1000000000));
 }
 
 static bool
@@ -145,7 +143,7 @@ idle_spin_ns(const struct idle *idle, const struct idle_turn *turn)
 enum idle_step
 idle_next(struct idle *idle, const struct idle_turn *turn)
 {
-	bool crowded = turn->now < idle->crowded_until;
+	bool crowded = tp_crowd_is(&idle->crowd, turn->now);
 
 	if (turn->activity != idle->activity) {
 		idle->activity = turn->activity;
@@ -182,27 +180,6 @@ idle_next(struct idle *idle, const struct idle_turn *turn)
 	return crowded ? IDLE_ARM : IDLE_YIELD;
 }
 
-/* We were off the core for so long. */
-static void
-idle_crowd(struct idle *idle, uint64_t ns, uint64_t now)
-{
-	if (ns <= IDLE_CROWD_NS) {
-		if (now >= idle->crowded_until)
-			idle->crowded_ns = IDLE_CROWDED_NS;
-		return;
-	}
-	/* A tick or a kernel's thread takes long now and then; who computes does each time. */
-	if (now - idle->late_since > IDLE_LATE_NS) {
-		idle->late_since = now;
-		idle->late_count = 0;
-	}
-	if (++idle->late_count < IDLE_LATE_COUNT)
-		return;
-	/* Find out again later, and less and less often. */
-	idle->crowded_until = now + idle->crowded_ns;
-	idle->crowded_ns = RTE_MIN(2 * idle->crowded_ns, IDLE_CROWDED_MAX_NS);
-}
-
 /*
  * A yield that took longer than a bare system call let somebody run: a client on
  * this core most likely, who yields in turn while it waits for us. Spinning
@@ -213,14 +190,14 @@ idle_yielded(struct idle *idle, uint64_t before, uint64_t after)
 {
 	if (after - before > IDLE_SWITCH_NS)
 		idle->shared_until = after + IDLE_SHARED_NS;
-	idle_crowd(idle, after - before, after);
+	tp_crowd_waited(&idle->crowd, after - before, after);
 }
 
 /* Who sleeps most of the time yields to nobody: the timer tells whether it had to wait. */
 void
 idle_overslept(struct idle *idle, uint64_t due, uint64_t now)
 {
-	idle_crowd(idle, now > due ? now - due : 0, now);
+	tp_crowd_waited(&idle->crowd, now > due ? now - due : 0, now);
 }
 
 struct pollfd *

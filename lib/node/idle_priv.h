@@ -13,16 +13,12 @@
 #include <stdint.h>
 
 #include "tp_abi.h"
+#include "tp_crowd.h"
 
 #define IDLE_SPIN_NS UINT64_C(20000)
 #define IDLE_ANSWER_NS UINT64_C(10000)	/* another node's answer comes sooner than two switches */
 #define IDLE_SWITCH_NS UINT64_C(700)	/* a yield to nobody takes less */
 #define IDLE_SHARED_NS UINT64_C(2000000)
-#define IDLE_CROWD_NS UINT64_C(200000)	/* a yield to who waits for us takes less */
-#define IDLE_LATE_NS UINT64_C(50000000)	/* so many yields that take longer within it */
-#define IDLE_LATE_COUNT 3
-#define IDLE_CROWDED_NS UINT64_C(800000000)
-#define IDLE_CROWDED_MAX_NS UINT64_C(3200000000)
 #define IDLE_REALTIME_NS UINT64_C(1000000)	/* without a sleep, and it is too busy for that */
 #define IDLE_BUSY_NS UINT64_C(10000000)		/* then it is an ordinary thread */
 #define IDLE_AWAKE_NS UINT64_C(200000)	/* after the last request, where frames wake us */
@@ -64,10 +60,7 @@ struct idle {
 	uint64_t activity;
 	uint64_t active_at;
 	uint64_t shared_until;	/* others run on this core */
-	uint64_t crowded_until;	/* and they compute: who yields to them waits for long */
-	uint64_t crowded_ns;
-	uint64_t late_since;
-	uint32_t late_count;
+	struct tp_crowd crowd;	/* and they compute: who yields to them waits for long */
 	uint64_t slept_at;
 	uint64_t busy_until;
 	uint32_t vain;
@@ -105,7 +98,7 @@ enum idle_step idle_next(struct idle *idle, const struct idle_turn *turn);
 static inline bool
 idle_is_shared(const struct idle *idle, uint64_t now)
 {
-	return now < idle->shared_until || now < idle->crowded_until || idle->woken;
+	return now < idle->shared_until || tp_crowd_is(&idle->crowd, now) || idle->woken;
 }
 
 /*
@@ -115,7 +108,7 @@ idle_is_shared(const struct idle *idle, uint64_t now)
 static inline bool
 idle_is_realtime(const struct idle *idle, uint64_t now)
 {
-	return now < idle->crowded_until && now >= idle->busy_until;
+	return tp_crowd_is(&idle->crowd, now) && now >= idle->busy_until;
 }
 
 /* After IDLE_YIELD. */

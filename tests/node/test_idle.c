@@ -107,12 +107,12 @@ test_idle_shared_core_yields_at_once(void **state)
 	assert_false(idle_is_shared(&idle, START + IDLE_SHARED_NS));
 }
 
-/* As many long yields as it takes. */
+/* Somebody computes: has the core for slices. */
 static void
 crowd(uint64_t now)
 {
-	for (int i = 0; i < IDLE_LATE_COUNT; i++)
-		idle_yielded(&idle, now - IDLE_CROWD_NS - 1, now);
+	idle_yielded(&idle, now - TP_CROWD_LOST_NS, now);
+	idle_yielded(&idle, now - TP_CROWD_LATE_NS - 1, now);
 }
 
 /* A tick, now and then: nobody computes. */
@@ -120,9 +120,9 @@ static void
 test_idle_long_yields_now_and_then_are_no_crowd(void **state)
 {
 	for (int i = 0; i < 100; i++) {
-		uint64_t now = START + (uint64_t)i * (IDLE_LATE_NS / 2 + 1);
+		uint64_t now = START + (uint64_t)i * (TP_CROWD_WINDOW_NS / 20);
 
-		idle_yielded(&idle, now - IDLE_CROWD_NS - 1, now);
+		idle_yielded(&idle, now - TP_CROWD_LATE_NS - 1, now);
 		assert_false(idle_is_realtime(&idle, now));
 	}
 }
@@ -137,18 +137,12 @@ test_idle_crowded_core_sleeps_instead_of_yielding(void **state)
 	turn.work = 1;
 	turn.answered = true;
 	assert_int_equal(idle_next(&idle, &turn), IDLE_POLL);
-	turn = (struct idle_turn){ .now = START + IDLE_CROWDED_NS, .activity = 2 };
+	turn = (struct idle_turn){ .now = START + TP_CROWD_SPAN_NS, .activity = 2 };
 	assert_int_equal(idle_next(&idle, &turn), IDLE_PAUSE);
 	/* Crowded still: it finds out less often. */
 	crowd(turn.now);
-	turn.now += IDLE_CROWDED_NS;
-	assert_true(idle_is_shared(&idle, turn.now));
-	turn.now += IDLE_CROWDED_NS;
-	assert_false(idle_is_shared(&idle, turn.now));
-	/* Once it is not any more, the next time counts as the first. */
-	idle_yielded(&idle, turn.now - 1, turn.now);
-	crowd(turn.now);
-	assert_false(idle_is_shared(&idle, turn.now + IDLE_CROWDED_NS));
+	assert_true(idle_is_shared(&idle, turn.now + TP_CROWD_SPAN_NS));
+	assert_false(idle_is_shared(&idle, turn.now + 2 * TP_CROWD_SPAN_NS));
 }
 
 static void
@@ -168,18 +162,16 @@ test_idle_real_time_only_while_it_sleeps_now_and_then(void **state)
 	assert_int_equal(next(now, 1, 1), IDLE_POLL);
 	assert_false(idle_is_realtime(&idle, now));
 	assert_true(idle_is_realtime(&idle, now + IDLE_BUSY_NS));
-	assert_false(idle_is_realtime(&idle, START + IDLE_CROWDED_NS));
+	assert_false(idle_is_realtime(&idle, START + TP_CROWD_SPAN_NS));
 }
 
 static void
 test_idle_sleep_that_ends_late_means_a_crowd(void **state)
 {
-	idle_overslept(&idle, START - IDLE_CROWD_NS, START);
+	idle_overslept(&idle, START, START - TP_CROWD_LOST_NS - 1);
+	idle_overslept(&idle, START - TP_CROWD_LOST_NS, START);
 	assert_false(idle_is_realtime(&idle, START));
-	for (int i = 0; i < IDLE_LATE_COUNT; i++) {
-		assert_false(idle_is_realtime(&idle, START));
-		idle_overslept(&idle, START - IDLE_CROWD_NS - 1, START);
-	}
+	idle_overslept(&idle, START - TP_CROWD_LATE_NS - 1, START);
 	assert_true(idle_is_realtime(&idle, START));
 	assert_int_equal(next(START, 0, 1), IDLE_ARM);
 }
