@@ -81,6 +81,11 @@ life)
 	run attach_lat
 	for pmd in memif af_packet; do
 		run client_miss_lat --neighbour --pmd $pmd
+		run bystander_lat --pmd $pmd
+		run void_lat_stop --pmd $pmd
+		run void_lat_cut --pmd $pmd
+	done
+	for pmd in memif af_packet tap; do
 		run void_lat --pmd $pmd
 		run void_lat_fast --pmd $pmd
 	done

@@ -34,8 +34,16 @@ GOALS_P99 = {
     "client_miss_lat_neighbour": ("p99 <= 10 x quiet p99", lambda quiet: 10 * quiet),
     "demand_under_bulk_lat": ("p99 <= 2 x idle p99", lambda idle: 2 * idle),
     "void_lat": ("p99 <= 250 ms", lambda _: 250),
+    **{f"void_lat_{what}": ("p99 <= 250 ms", lambda _: 250)
+       for what in ("stop", "cut", "cut_there", "cut_back")},
     "void_lat_fast": ("p99 <= 20 ms", lambda _: 20),
 }
+# What is done to others, against quiet times, and against the same beside the cluster.
+for what in ("clients", "kill", "stop"):
+    for kind in ("miss", "hit"):
+        for suffix, other in (("", "quiet"), ("_net", "beside")):
+            GOALS_P99[f"bystander_{kind}_{what}{suffix}"] = (
+                f"p99 <= 1.2 x p99 {other}", lambda p99: 1.2 * p99)
 
 # The same, for the p99.9 of both sides. An RTO is 1 ms: see session_rto.
 GOALS_P999 = {

@@ -197,6 +197,9 @@ void bench_link_vdev(const struct bench *bench, unsigned int pair, unsigned int 
 /** After both ends exist: what joins them, where the PMD does not. */
 int bench_link_join(const struct bench *bench, unsigned int pair);
 
+/** The same for one end, whose port has started: it may come back later. */
+int bench_link_join_side(const struct bench *bench, unsigned int pair, unsigned int side);
+
 /** Start EAL in this process, on the core of a side, with these ports. */
 int bench_eal_start(struct bench *bench, unsigned int side,
 		    const char (*vdevs)[BENCH_VDEV_CHARS], unsigned int vdev_count);
@@ -226,8 +229,11 @@ int bench_client_atomic(struct bench *bench);
 int bench_attach(struct bench *bench);
 int bench_void(struct bench *bench);
 int bench_void_fast(struct bench *bench);
+int bench_void_stop(struct bench *bench);
+int bench_void_cut(struct bench *bench);
 int bench_idle(struct bench *bench);
 int bench_session_loss(struct bench *bench);
 int bench_demand(struct bench *bench);
+int bench_bystander(struct bench *bench);
 
 #endif /* BENCH_H */

@@ -57,6 +57,35 @@ bench_daemon_huge_mount(const struct bench *bench)
 	return 0;
 }
 
+/* Its ports: those of the configuration, or one end of pair 0. */
+static unsigned int
+daemon_links(const struct bench_daemon_config *config,
+	     struct bench_daemon_link links[BENCH_DAEMON_LINKS])
+{
+	unsigned int i;
+
+	links[0] = (struct bench_daemon_link){ .side = (uint8_t)config->link_side };
+	for (i = 0; i < config->link_count && i < BENCH_DAEMON_LINKS; i++)
+		links[i] = config->links[i];
+	return RTE_MAX(i, 1u);
+}
+
+static void
+daemon_ports_write(const struct bench *bench, const struct bench_daemon_config *config, FILE *file)
+{
+	struct bench_daemon_link links[BENCH_DAEMON_LINKS];
+	unsigned int count = daemon_links(config, links);
+
+	for (unsigned int i = 0; i < count; i++) {
+		fprintf(file, "[port %u]\ndevice = net_%s%u\nip = 10.84.0.%u\nmtu = %u\n", i,
+			bench_pmd_name(bench->pmd), links[i].pair, config->id,
+			/* The tap driver of 22.11 cuts longer frames. */
+			bench->pmd == BENCH_PMD_TAP ? 1500 : 9000);
+		if (links[i].peer != 0)
+			fprintf(file, "[peer %u]\nport = %u\n", links[i].peer, i);
+	}
+}
+
 static int
 daemon_config_write(const struct bench *bench, const struct bench_daemon *daemon,
 		    const struct bench_daemon_config *config, char *path, size_t path_bytes)
@@ -71,11 +100,11 @@ daemon_config_write(const struct bench *bench, const struct bench_daemon *daemon
 	file = fopen(path, "we");
 	if (file == NULL)
 		return -errno;
-	fprintf(file, "[node]\nid = %u\nstore = file:%s/store\nnode_id_max = 8\n"
-		"cache_mib = 4\nhome_mib = 4\nheap_mib = 1\nhuge_pages = no\nsocket = %s\n%s"
-		"[port 0]\ndevice = net_%s0\nip = 10.84.0.%u\nmtu = 9000\n", config->id, folder,
-		daemon->socket, config->settings != NULL ? config->settings : "",
-		bench_pmd_name(bench->pmd), config->id);
+	fprintf(file, "[node]\nid = %u\nstore = file:%s/%s\nnode_id_max = 8\n"
+		"cache_mib = 4\nhome_mib = 4\nheap_mib = 1\nhuge_pages = no\nsocket = %s\n%s",
+		config->id, folder, config->cluster != NULL ? config->cluster : "store",
+		daemon->socket, config->settings != NULL ? config->settings : "");
+	daemon_ports_write(bench, config, file);
 	return fclose(file) == 0 ? 0 : -errno;
 }
 
@@ -84,11 +113,13 @@ static void
 daemon_exec(const struct bench *bench, const struct bench_daemon *daemon,
 	    const struct bench_daemon_config *config, char *config_path)
 {
-	char program[PATH_MAX], lcores[24], huge[96], vdev[BENCH_VDEV_CHARS];
+	char program[PATH_MAX], lcores[24], huge[96];
+	char vdevs[BENCH_DAEMON_LINKS][BENCH_VDEV_CHARS];
 	char prefix[sizeof(daemon->prefix)];
 	char *argv[DAEMON_ARGS_MAX] = { program, "--lcores", lcores, "--file-prefix", prefix,
-		"--no-pci", "--log-level=*:4", vdev };
-	unsigned int argc = 8;
+		"--no-pci", "--log-level=*:4" };
+	struct bench_daemon_link links[BENCH_DAEMON_LINKS];
+	unsigned int argc = 7, count = daemon_links(config, links);
 	ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 16);
 	char *slash;
 	int null = open("/dev/null", O_WRONLY | O_CLOEXEC);
@@ -101,7 +132,10 @@ daemon_exec(const struct bench *bench, const struct bench_daemon *daemon,
 	snprintf(lcores, sizeof(lcores), "0@%d", bench->cpus[config->core]);
 	strcpy(prefix, daemon->prefix);
 	daemon_huge_dir(bench, huge, sizeof(huge));
-	bench_link_vdev(bench, 0, config->link_side, vdev);
+	for (unsigned int i = 0; i < count; i++) {
+		bench_link_vdev(bench, links[i].pair, links[i].side, vdevs[i]);
+		argv[argc++] = vdevs[i];
+	}
 	if (config->shared) {
 		argv[argc++] = "--huge-dir";
 		argv[argc++] = huge;

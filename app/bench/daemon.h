@@ -10,10 +10,22 @@
 #include "bench.h"
 #include "tp_client.h"
 
+#define BENCH_DAEMON_LINKS 3
+
+/* One port: its end of a pair, and the node at the other end. */
+struct bench_daemon_link {
+	uint8_t pair;
+	uint8_t side;
+	uint16_t peer;
+};
+
 struct bench_daemon_config {
-	uint16_t id;		/* of the node */
+	uint16_t id;		/* of the node; no two in a run have the same */
 	unsigned int core;	/* side whose core it runs on */
-	unsigned int link_side;	/* its end of pair 0 */
+	unsigned int link_side;	/* its end of pair 0, where links is NULL */
+	const struct bench_daemon_link *links;	/* shape [link_count] */
+	unsigned int link_count;
+	const char *cluster;	/* name of its store; NULL: the one of the run */
 	bool shared;		/* open to secondary processes; needs bench_daemon_huge_mount() */
 	const char *settings;	/* lines for section [node]; NULL: none */
 };

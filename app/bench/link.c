@@ -102,13 +102,18 @@ ipv6_disable(void)
 	close(fd);
 }
 
+/*
+ * The driver numbers its fanout group by process and device, one XOR the other:
+ * neighbouring numbers of both would be one group of two devices, which the
+ * kernel refuses. So those of devices are far apart.
+ */
 static int
 veth_make(unsigned int pair)
 {
 	int ret;
 
-	ret = ip_run("ip link add tpb%u.0 mtu 9000 type veth peer name tpb%u.1 mtu 9000", pair,
-		     pair);
+	ret = ip_run("ip link add tpb%u.0 index %u mtu 9000 type veth peer name tpb%u.1 index %u "
+		     "mtu 9000", pair, (2 * pair + 1) << 12, pair, (2 * pair + 2) << 12);
 	if (ret == 0)
 		ret = ip_run("ip link set tpb%u.0 up", pair);
 	if (ret == 0)
@@ -159,19 +164,35 @@ bench_link_vdev(const struct bench *bench, unsigned int pair, unsigned int side,
 }
 
 int
-bench_link_join(const struct bench *bench, unsigned int pair)
+bench_link_join_side(const struct bench *bench, unsigned int pair, unsigned int side)
 {
-	int ret;
+	char bridge[32];
+	int ret = 0;
 
 	if (bench->pmd != BENCH_PMD_TAP)
 		return 0;
-	ret = ip_run("ip link add tpbr%u mtu 9000 type bridge forward_delay 0 mcast_snooping 0",
-		     pair);
-	for (unsigned int side = 0; side < 2 && ret == 0; side++)
-		ret = ip_run("ip link set tpt%u.%u mtu 9000 master tpbr%u up", pair, side, pair);
+	snprintf(bridge, sizeof(bridge), "tpbr%u", pair);
+	if (if_nametoindex(bridge) == 0)
+		ret = ip_run("ip link add %s mtu 9000 type bridge forward_delay 0 mcast_snooping 0",
+			     bridge);
 	if (ret == 0)
-		ret = ip_run("ip link set tpbr%u up", pair);
+		ret = ip_run("ip link set %s up", bridge);
+	/*
+	 * The port keeps its address; the device must have another one, or the bridge
+	 * takes what is sent to it for its own.
+	 */
+	if (ret == 0)
+		ret = ip_run("ip link set tpt%u.%u address 06:54:50:00:%02x:%02x mtu 9000 "
+			     "master %s up", pair, side, pair, side, bridge);
 	return ret;
+}
+
+int
+bench_link_join(const struct bench *bench, unsigned int pair)
+{
+	int ret = bench_link_join_side(bench, pair, 0);
+
+	return ret == 0 ? bench_link_join_side(bench, pair, 1) : ret;
 }
 
 int

@@ -6,6 +6,9 @@
  * telepaged, at a random instant, and its restart. With the default times, and
  * with times that a small cluster of good links can have. The program is on its
  * node's core: the other one is busy with taking the dead process apart.
+ *
+ * The same where the node does not die: it is stopped and goes on, or frames are
+ * lost in both directions or in one and then pass again (tp_inject).
  */
 #include <errno.h>
 #include <signal.h>
@@ -17,27 +20,41 @@
 #include <rte_cycles.h>
 
 #include "daemon.h"
+#include "tp_inject.h"
 
 #define VOID_ASKER 1
 #define VOID_OWNER 2
 #define VOID_PAGES 64u
-#define VOID_SAMPLES 100u
+#define VOID_SAMPLES 60u
 #define VOID_HUGEPAGES 128u
 #define VOID_TRIES 2000u		/* 1 ms apart */
 #define VOID_WAIT_NS UINT64_C(5000000000)
 #define VOID_REGION "bench"
+#define VOID_FAST "peer_timeout_ms = 10\nlease_ms = 20\nfence_margin_ms = 5\nguard_lease_ms = 5\n"
+
+/* What happens to the owner, or to the frames between it and the asker. */
+enum void_fault {
+	VOID_KILL,
+	VOID_STOP,
+	VOID_CUT,
+	VOID_CUT_THERE,		/* what the asker sends is lost */
+	VOID_CUT_BACK,		/* what the owner sends is lost */
+};
 
 struct void_bench {
 	struct bench *bench;
+	enum void_fault fault;
 	const char *settings;
 	struct bench_daemon asker;
 	struct bench_daemon owner;
 	uint32_t owner_epoch;
 	struct tp_client *client;
 	struct tp_thread *thread;
+	struct tp_client *at_owner;	/* VOID_CUT_BACK: who injects there */
 	struct bench_samples samples;
 };
 
+/* In a network of tap devices its end is joined as soon as it is there. */
 static int
 void_daemon_start(struct void_bench *bench, struct bench_daemon *daemon, uint16_t id)
 {
@@ -48,8 +65,17 @@ void_daemon_start(struct void_bench *bench, struct bench_daemon *daemon, uint16_
 		.link_side = id == VOID_ASKER,
 		.settings = bench->settings,
 	};
+	struct tp_client *client;
+	int ret;
 
-	return bench_daemon_start(daemon, bench->bench, &config);
+	ret = bench_daemon_start(daemon, bench->bench, &config);
+	if (ret < 0 || bench->bench->pmd != BENCH_PMD_TAP)
+		return ret;
+	ret = bench_daemon_attach(daemon, &client);
+	if (ret < 0)
+		return ret;
+	tp_client_detach(client);
+	return bench_link_join_side(bench->bench, 0, config.link_side);
 }
 
 /*
@@ -95,25 +121,71 @@ void_owner_start(struct void_bench *bench, struct tp_client_region **region)
 	return ret == 0 ? void_fill(bench, *region) : ret;
 }
 
-/* Kill the owner, then ask for pages until one is VOID. */
+static int
+void_cut(struct tp_client *client, uint16_t peer, bool one_way)
+{
+	const struct tp_inject_spec spec = {
+		.kind = TP_INJECT_PARTITION,
+		.peers = &peer,
+		.peer_count = 1,
+		.one_way = one_way,
+	};
+
+	return tp_inject(client, &spec);
+}
+
+static int
+void_fault_begin(struct void_bench *bench)
+{
+	switch (bench->fault) {
+	case VOID_KILL:
+		return kill(bench->owner.pid, SIGKILL) < 0 ? -errno : 0;
+	case VOID_STOP:
+		return kill(bench->owner.pid, SIGSTOP) < 0 ? -errno : 0;
+	case VOID_CUT_BACK:
+		return void_cut(bench->at_owner, VOID_ASKER, true);
+	default:
+		return void_cut(bench->client, VOID_OWNER, bench->fault == VOID_CUT_THERE);
+	}
+}
+
+static int
+void_fault_end(struct void_bench *bench)
+{
+	switch (bench->fault) {
+	case VOID_KILL:
+		bench_daemon_end(&bench->owner, SIGKILL);
+		return 0;
+	case VOID_STOP:
+		return kill(bench->owner.pid, SIGCONT) < 0 ? -errno : 0;
+	case VOID_CUT_BACK:
+		return tp_inject_clear(bench->at_owner);
+	default:
+		return tp_inject_clear(bench->client);
+	}
+}
+
+/* Let the fault begin, then ask for pages until one is VOID. */
 static int
 void_once(struct void_bench *bench, struct tp_client_region *region, uint64_t *ticks)
 {
 	const struct timespec wait = { .tv_nsec = rand() % 200000000 };
 	struct tp_result result = tp_result_ok(0);
 	uint64_t value, start;
+	int ret;
 
 	nanosleep(&wait, NULL);
 	start = rte_rdtsc_precise();
-	kill(bench->owner.pid, SIGKILL);
+	ret = void_fault_begin(bench);
 	for (uint64_t page = 0; page < VOID_PAGES && tp_result_is_ok(result); page++)
 		result = tp_read(bench->thread, region, page * BENCH_PAGE_BYTES, &value,
 				 sizeof(value));
 	*ticks = rte_rdtsc_precise() - start;
-	bench_daemon_end(&bench->owner, SIGKILL);
-	if (!tp_result_is_ok(result) && result.reason != TP_TIMEOUT)
-		return 0;
-	fprintf(stderr, "telepage-bench: the owner is dead, and a read ends with %s\n",
+	if (ret == 0)
+		ret = void_fault_end(bench);
+	if (ret < 0 || (!tp_result_is_ok(result) && result.reason != TP_TIMEOUT))
+		return ret;
+	fprintf(stderr, "telepage-bench: the owner is out of reach, and a read ends with %s\n",
 		tp_reason_name(result.reason));
 	return -EIO;
 }
@@ -121,19 +193,30 @@ void_once(struct void_bench *bench, struct tp_client_region *region, uint64_t *t
 static int
 void_measure(struct void_bench *bench)
 {
+	struct tp_client_region *region = NULL;
 	int ret = bench_samples_init(&bench->samples, VOID_SAMPLES);
 
+	if (ret == 0 && bench->fault != VOID_KILL)
+		ret = void_owner_start(bench, &region);
+	if (ret == 0 && bench->fault == VOID_CUT_BACK)
+		ret = bench_daemon_attach(&bench->owner, &bench->at_owner);
 	for (unsigned int i = 0; i < VOID_SAMPLES && ret == 0; i++) {
-		struct tp_client_region *region = NULL;
 		uint64_t ticks;
 
-		ret = void_owner_start(bench, &region);
+		if (bench->fault == VOID_KILL) {
+			tp_client_region_close(region);
+			region = NULL;
+			ret = void_owner_start(bench, &region);
+		} else {
+			/* It comes back with all it had, perhaps in another epoch. */
+			ret = void_fill(bench, region);
+		}
 		if (ret == 0)
 			ret = void_once(bench, region, &ticks);
 		if (ret == 0)
 			bench_samples_add(&bench->samples, ticks);
-		tp_client_region_close(region);
 	}
+	tp_client_region_close(region);
 	return ret;
 }
 
@@ -170,27 +253,30 @@ void_open(struct void_bench *bench)
 		ret = tp_client_region_create(bench->client, &config, &region);
 	if (ret == 0)
 		tp_client_region_close(region);
+	else if (ret == -EEXIST)
+		/* Of a run before this one. */
+		ret = 0;
 	bench_daemon_end(&bench->owner, SIGKILL);
 	return ret;
 }
 
-static int
-void_run(struct bench *bench, const char *name, const char *settings)
+static void
+void_close(struct void_bench *bench)
 {
-	struct void_bench void_bench = { .bench = bench, .settings = settings };
-	int ret = 0;
+	bench_samples_fini(&bench->samples);
+	tp_client_detach(bench->at_owner);
+	tp_client_detach(bench->client);
+	bench_daemon_end(&bench->owner, SIGKILL);
+	bench_daemon_end(&bench->asker, SIGTERM);
+}
 
-	if (bench->pmd == BENCH_PMD_TAP) {
-		fprintf(stderr, "telepage-bench: %s: a tap device goes with its node\n", name);
-		return -ENOTSUP;
-	}
-	srand(1);
-	bench_hugepages_reserve(bench, VOID_HUGEPAGES);
-	ret = bench_link_prepare(bench, 1);
-	if (ret == 0)
-		ret = bench_pin(bench, 0);
-	if (ret == 0)
-		ret = void_open(&void_bench);
+static int
+void_run(struct bench *bench, const char *name, enum void_fault fault, const char *settings)
+{
+	struct void_bench void_bench = { .bench = bench, .fault = fault, .settings = settings };
+	int ret;
+
+	ret = void_open(&void_bench);
 	if (ret == 0)
 		ret = void_measure(&void_bench);
 	if (ret == 0)
@@ -201,23 +287,60 @@ void_run(struct bench *bench, const char *name, const char *settings)
 			.scale = bench->ns_per_tick / 1e6,
 			.samples = &void_bench.samples,
 		});
-	bench_samples_fini(&void_bench.samples);
-	tp_client_detach(void_bench.client);
-	bench_daemon_end(&void_bench.owner, SIGKILL);
-	bench_daemon_end(&void_bench.asker, SIGTERM);
+	void_close(&void_bench);
 	return ret;
+}
+
+static int
+void_prepare(struct bench *bench)
+{
+	int ret;
+
+	srand(1);
+	bench_hugepages_reserve(bench, VOID_HUGEPAGES);
+	ret = bench_link_prepare(bench, 1);
+	return ret == 0 ? bench_pin(bench, 0) : ret;
 }
 
 int
 bench_void(struct bench *bench)
 {
-	return void_run(bench, "void_lat", NULL);
+	int ret = void_prepare(bench);
+
+	return ret == 0 ? void_run(bench, "void_lat", VOID_KILL, NULL) : ret;
 }
 
 int
 bench_void_fast(struct bench *bench)
 {
-	return void_run(bench, "void_lat_fast",
-			"peer_timeout_ms = 10\nlease_ms = 20\nfence_margin_ms = 5\n"
-			"guard_lease_ms = 5\n");
+	int ret = void_prepare(bench);
+
+	return ret == 0 ? void_run(bench, "void_lat_fast", VOID_KILL, VOID_FAST) : ret;
+}
+
+int
+bench_void_stop(struct bench *bench)
+{
+	int ret = void_prepare(bench);
+
+	return ret == 0 ? void_run(bench, "void_lat_stop", VOID_STOP, NULL) : ret;
+}
+
+/* One after the other; who comes later finds the catalogue of who was before. */
+int
+bench_void_cut(struct bench *bench)
+{
+	static const struct {
+		const char *name;
+		enum void_fault fault;
+	} cuts[] = {
+		{ "void_lat_cut", VOID_CUT },
+		{ "void_lat_cut_there", VOID_CUT_THERE },
+		{ "void_lat_cut_back", VOID_CUT_BACK },
+	};
+	int ret = void_prepare(bench);
+
+	for (unsigned int i = 0; i < RTE_DIM(cuts) && ret == 0; i++)
+		ret = void_run(bench, cuts[i].name, cuts[i].fault, "inject = yes\n");
+	return ret;
 }
