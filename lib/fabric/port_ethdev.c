@@ -20,10 +20,6 @@
 TP_LOG_REGISTER(fabric);
 
 #define PORT_DESCRIPTORS 1024u
-#define PORT_RING_SLACK 192u	/* af_packet wants buffers as large as the frames of its ring */
-/* net_af_packet wants buffers that hold a whole frame of its ring, head included. */
-#define PORT_PACKET_HEAD 66u
-#define PORT_ROOM_STEP 512u
 
 /* By port id, 0 if not started by us; ethdev may know a smaller one. Main lcore. */
 static uint16_t port_mtus[RTE_MAX_ETHPORTS];
@@ -36,15 +32,6 @@ fabric_port_mtu(uint16_t port)
 	if (rte_eth_dev_get_mtu(port, &mtu) != 0)
 		return 0;
 	return port_mtus[port] != 0 ? port_mtus[port] : mtu;
-}
-
-uint16_t
-tp_port_mbuf_bytes(uint16_t mtu)
-{
-	uint32_t room = RTE_ALIGN_CEIL(mtu + TP_WIRE_ETHER_BYTES + PORT_PACKET_HEAD,
-		PORT_ROOM_STEP);
-
-	return (uint16_t)(RTE_PKTMBUF_HEADROOM + RTE_MAX(room, RTE_MBUF_DEFAULT_DATAROOM));
 }
 
 static int
@@ -163,6 +150,7 @@ port_queues(const struct tp_port_config *config, const struct rte_eth_dev_info *
 			&info->default_rxconf, config->pools[q]);
 		if (ret < 0)
 			break;
+		fabric_port_wake_learn(config->port, q, info);
 		ret = rte_eth_tx_queue_setup(config->port, q, tx, (unsigned int)socket, &tx_conf);
 		if (ret < 0)
 			break;
@@ -176,6 +164,7 @@ port_queues(const struct tp_port_config *config, const struct rte_eth_dev_info *
 int
 tp_port_start(const struct tp_port_config *config, uint16_t *mtu_out)
 {
+	struct tp_port_config possible = *config;
 	struct rte_eth_dev_info info;
 	uint16_t mtu;
 	int ret;
@@ -183,10 +172,11 @@ tp_port_start(const struct tp_port_config *config, uint16_t *mtu_out)
 	ret = rte_eth_dev_info_get(config->port, &info);
 	if (ret < 0)
 		return -ENODEV;
-	ret = port_check(config, &info);
+	possible.mtu = RTE_MIN(config->mtu, fabric_port_mtu_max(&info));
+	ret = port_check(&possible, &info);
 	if (ret < 0)
 		return ret;
-	ret = port_configure_mtu(config, &info, &mtu);
+	ret = port_configure_mtu(&possible, &info, &mtu);
 	if (ret == 0)
 		ret = port_mtu_check(config, mtu);
 	if (ret < 0)
@@ -249,6 +239,7 @@ tp_port_stop(uint16_t port)
 
 	if (port < RTE_MAX_ETHPORTS)
 		port_mtus[port] = 0;
+	fabric_port_wake_forget(port);
 	if (rte_eth_dev_info_get(port, &info) == 0 && strcmp(info.driver_name, "net_memif") == 0)
 		return port_close_in_interrupts(port);
 	port_close(&close);

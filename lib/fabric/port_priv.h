@@ -6,6 +6,7 @@
 #ifndef PORT_PRIV_H
 #define PORT_PRIV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tp_log.h"
@@ -17,6 +18,14 @@ TP_LOG_DECLARE(fabric);
 
 /* port_software.c */
 uint16_t fabric_port_software_mtu(const struct rte_eth_dev_info *info, uint16_t wanted);
+
+/* port_pool.c: does the port give its buffers to the kernel, and what fits them at most? */
+bool fabric_port_is_xdp(const struct rte_eth_dev_info *info);
+uint16_t fabric_port_mtu_max(const struct rte_eth_dev_info *info);
+
+/* port_wake.c: after each queue of a port is set up; when it stops. */
+void fabric_port_wake_learn(uint16_t port, uint16_t queue, const struct rte_eth_dev_info *info);
+void fabric_port_wake_forget(uint16_t port);
 
 /* port_ethdev.c: the MTU that tp_port_start() found, or else what the port says; 0: no port. */
 uint16_t fabric_port_mtu(uint16_t port);

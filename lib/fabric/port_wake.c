@@ -25,6 +25,10 @@
 #include "tp_link_ethdev.h"
 
 #define WAKE_FDS_MAX 64
+#define WAKE_QUEUES_MAX 16
+
+/* Sockets by port and queue, plus 1, where they were seen to appear. Main lcore. */
+static int wake_learned[RTE_MAX_ETHPORTS][WAKE_QUEUES_MAX];
 
 static int
 wake_domain(int fd)
@@ -46,7 +50,7 @@ wake_is_packet(int fd, unsigned int if_index)
 		address.sll_ifindex == (int)if_index;
 }
 
-/* They do not tell their device: with several ports all of them are waited for. */
+/* They do not tell their device or queue: see fabric_port_wake_learn(). */
 static bool
 wake_is_xdp(int fd, unsigned int if_index)
 {
@@ -103,40 +107,99 @@ wake_scan(const struct wake_driver *driver, unsigned int if_index, int fds[WAKE_
 	return count;
 }
 
+static const struct wake_driver *
+wake_driver_of(const struct rte_eth_dev_info *info)
+{
+	size_t i;
+
+	for (i = 0; i < RTE_DIM(wake_drivers); i++)
+		if (strcmp(info->driver_name, wake_drivers[i].name) == 0)
+			return &wake_drivers[i];
+	return NULL;
+}
+
+static bool
+wake_is_learned(int fd)
+{
+	uint16_t port;
+	uint16_t q;
+
+	for (port = 0; port < RTE_MAX_ETHPORTS; port++)
+		for (q = 0; q < WAKE_QUEUES_MAX; q++)
+			if (wake_learned[port][q] == fd + 1)
+				return true;
+	return false;
+}
+
 /*
- * Which of them is that queue's? The driver knows; its struct is not ours to
- * know, so what it says is believed only if it is one of those found.
+ * net_af_xdp makes a queue's socket when the queue is set up: it is the one that
+ * has appeared since the last one was.
+ */
+void
+fabric_port_wake_learn(uint16_t port, uint16_t queue, const struct rte_eth_dev_info *info)
+{
+	int found[WAKE_FDS_MAX];
+	unsigned int count, i;
+	int new = -1;
+
+	if (!fabric_port_is_xdp(info) || queue >= WAKE_QUEUES_MAX)
+		return;
+	count = wake_scan(wake_driver_of(info), info->if_index, found);
+	for (i = 0; i < count; i++) {
+		if (wake_is_learned(found[i]))
+			continue;
+		/* Another part of the program has some, too. */
+		if (new >= 0)
+			return;
+		new = found[i];
+	}
+	wake_learned[port][queue] = new + 1;
+}
+
+void
+fabric_port_wake_forget(uint16_t port)
+{
+	if (port < RTE_MAX_ETHPORTS)
+		memset(wake_learned[port], 0, sizeof(wake_learned[port]));
+}
+
+/*
+ * Which of them is that queue's? We saw it come, or the driver knows; its struct
+ * is not ours to know, so what it says is believed only if it is one of those
+ * found.
  */
 static int
-wake_of_queue(uint16_t port, uint16_t queue, const int *fds, unsigned int count)
+wake_of_queue(const struct wake_driver *driver, uint16_t port, uint16_t queue, const int *fds,
+	unsigned int count)
 {
-	const int *first = rte_eth_fp_ops[port].rxq.data[queue];
+	const int *first = driver->fd_first ? rte_eth_fp_ops[port].rxq.data[queue] : NULL;
+	int fd = first != NULL ? *first : -1;
 	unsigned int i;
 
-	for (i = 0; first != NULL && i < count; i++)
-		if (fds[i] == *first)
-			return fds[i];
+	if (fd < 0 && queue < WAKE_QUEUES_MAX)
+		fd = wake_learned[port][queue] - 1;
+	for (i = 0; i < count; i++)
+		if (fds[i] == fd)
+			return fd;
 	return -1;
 }
 
 unsigned int
 tp_port_wake_fds(uint16_t port, uint16_t queue, int *fds, unsigned int fd_max)
 {
-	const struct wake_driver *driver = NULL;
+	const struct wake_driver *driver;
 	struct rte_eth_dev_info info;
 	int found[WAKE_FDS_MAX];
-	unsigned int count, i;
+	unsigned int count;
 	int own;
 
 	if (rte_eth_dev_info_get(port, &info) != 0)
 		return 0;
-	for (i = 0; i < RTE_DIM(wake_drivers) && driver == NULL; i++)
-		if (strcmp(info.driver_name, wake_drivers[i].name) == 0)
-			driver = &wake_drivers[i];
+	driver = wake_driver_of(&info);
 	if (driver == NULL)
 		return 0;
 	count = wake_scan(driver, info.if_index, found);
-	own = driver->fd_first ? wake_of_queue(port, queue, found, count) : -1;
+	own = wake_of_queue(driver, port, queue, found, count);
 	if (own >= 0) {
 		found[0] = own;
 		count = 1;

@@ -38,6 +38,31 @@ struct tp_port_config {
  */
 uint16_t tp_port_mbuf_bytes(uint16_t mtu);
 
+#define TP_PORT_POOL_CACHE 128u		/* buffers that each lcore may keep of a pool */
+
+/**
+ * Make a pool of buffers for all queues of a port, of the form that its driver
+ * wants: net_af_xdp takes no other, needs buffers of its own besides, and holds
+ * no frame of more than 3506 bytes and an Ethernet header.
+ *
+ * @param name
+ *   Of the pool, unique.
+ * @param port
+ *   An ethdev port, not started.
+ * @param queues
+ *   Queue pairs that will be used.
+ * @param mtu
+ *   Wanted IP MTU; what the port cannot have needs no room.
+ * @param frames
+ *   Buffers beyond what the driver keeps for itself.
+ * @return
+ *   The pool, to be freed with rte_mempool_free() after tp_port_stop(); NULL with
+ *   rte_errno ENODEV (no such port), ENOMEM, EEXIST, ENAMETOOLONG.
+ * @threads Main lcore.
+ */
+struct rte_mempool *tp_port_pool_create(const char *name, uint16_t port, uint16_t queues,
+	uint16_t mtu, uint32_t frames);
+
 /**
  * Configure and start a port with any PMD: what a PMD cannot do (set the MTU,
  * all-multicast) costs one log line, not the start.

@@ -21,7 +21,6 @@
 #include "tp_link_fault.h"
 
 #define NODE_DESCRIPTORS 512u
-#define NODE_POOL_CACHE 128u
 
 static struct node_ring_link *
 ring_link_of(struct tp_link *link)
@@ -119,14 +118,13 @@ port_pool_create(struct tp_node *node, struct node_port *port, uint16_t index)
 {
 	uint16_t workers = node->config.workers;
 	uint32_t frames = workers * (node->config.tx_frames + node->config.rx_frames +
-		2 * NODE_STEER_FRAMES + NODE_POOL_CACHE +
+		2 * NODE_STEER_FRAMES + TP_PORT_POOL_CACHE +
 		(node->config.inject ? 2 * TP_LINK_FAULT_HELD_MAX : 0)) +
 		port->queues * 2 * NODE_DESCRIPTORS + 64;
 	char name[RTE_MEMPOOL_NAMESIZE];
 
 	snprintf(name, sizeof(name), "tp_node%u_port%u", node->config.id, index);
-	port->pool = rte_pktmbuf_pool_create(name, frames, NODE_POOL_CACHE, 0,
-		tp_port_mbuf_bytes(port->mtu), rte_socket_id());
+	port->pool = tp_port_pool_create(name, port->port, port->queues, port->mtu, frames);
 	if (port->pool == NULL) {
 		TP_NODE_LOG(ERR, "no memory for %u buffers of port %s: %s", frames,
 			node->config.ports[index].device, rte_strerror(rte_errno));
