@@ -20,6 +20,12 @@ AF_PACKET_RING = "blocksz=36864,framesz=9216,framecnt=512"
 MEMIF_BUFFERS = "rsize=10,bsize=9216"
 
 PMDS = ("af_packet", "memif")
+# Sockets whose memory the kernel shares, on one queue of the device: it takes no frame
+# that does not fit a page, and wants the device's other end to have such an MTU, too.
+XDP = "af_xdp"
+XDP_MTU = 3400
+# Who polls anyway needs no system call of the driver for each time that it finds nothing.
+XDP_ARGS = "busy_budget=0"
 # A tap device of the node's namespace, on a bridge there with its way out.
 TAP = "tap"
 
@@ -33,6 +39,15 @@ PATIENT = {"lease_ms": 500, "fence_margin_ms": 100, "peer_timeout_ms": 1000,
 ACCESS_MS = 20000
 
 
+def xdp_is_missing() -> str:
+    """Why this machine can have no AF_XDP port; empty where it can."""
+    try:
+        socket.socket(getattr(socket, "AF_XDP", 44), socket.SOCK_RAW, 0).close()
+    except OSError as error:
+        return f"the kernel has no AF_XDP sockets for us: {error.strerror}"
+    return ""
+
+
 class Cluster:
     """telepaged processes, one in each namespace of a network.
 
@@ -43,7 +58,7 @@ class Cluster:
     def __init__(self, lab: Lab, network: Network, build: Path,
                  workers: int | tuple[int, ...] = 1, pmd: str = "af_packet",
                  settings: dict | None = None):
-        if pmd not in (*PMDS, TAP):
+        if pmd not in (*PMDS, XDP, TAP):
             raise LabError(f"no network of kind {pmd}")
         self.lab = lab
         self.network = network
@@ -91,6 +106,8 @@ class Cluster:
         if self.pmd == TAP:
             # The driver of 22.11 cuts what is longer than an ordinary frame.
             parser["port 0"].update({"device": "net_tap0", "mtu": "1500"})
+        if self.pmd == XDP:
+            parser["port 0"].update({"device": "net_af_xdp0", "mtu": str(XDP_MTU)})
         if self.pmd == "memif":
             self._config_memif(number, parser)
         for key, value in self.settings.items():
@@ -114,6 +131,9 @@ class Cluster:
             device = self.network.node(number).devices[0]
             return [f"--vdev=net_af_packet0,iface={device},"
                     f"qpairs={self.workers_of(number)},{AF_PACKET_RING}"]
+        if self.pmd == XDP:
+            device = self.network.node(number).devices[0]
+            return [f"--vdev=net_af_xdp0,iface={device},{XDP_ARGS}"]
         if self.pmd == TAP:
             return [f"--vdev=net_tap0,iface=tap{number}"]
         devices = []

@@ -11,18 +11,28 @@ import filecmp
 import os
 from pathlib import Path
 
-from cluster import PATIENT, PMDS, Cluster, Load
+from cluster import PATIENT, PMDS, XDP, XDP_MTU, Cluster, Load, xdp_is_missing
 from lab import LabError, run
 from network import Network
+import suite
 from suite import TestSuite
 
 MIB = 1 << 20
 
 
+def port_variants(xdp: bool = suite.FULL) -> tuple[dict, ...]:
+    """Every kind of port, with one and with two workers a node.
+
+    AF_XDP in the suites that ask for it, for the time it takes, and in all with --full.
+    """
+    pmds = (*PMDS, XDP) if xdp or suite.FULL else PMDS
+    return tuple({"pmd": pmd, "workers": workers} for pmd in pmds for workers in (1, 2))
+
+
 class ClusterSuite(TestSuite):
     """Some nodes and what the cases do with them."""
 
-    variants = tuple({"pmd": pmd, "workers": workers} for pmd in PMDS for workers in (1, 2))
+    variants = port_variants()
     # A cache small enough that a few MiB overflow it.
     settings: dict = {**PATIENT, "cache_mib": 1, "home_mib": 32, "heap_mib": 1}
     fresh_cluster = False
@@ -35,8 +45,12 @@ class ClusterSuite(TestSuite):
         """Huge pages, namespaces, and the cluster."""
         for program in ("telepaged", "telepage", "dts/telepage-load"):
             self.program(program)
+        is_xdp = self.variant["pmd"] == XDP
+        if is_xdp and (reason := xdp_is_missing()):
+            self.skip(reason)
         self.lab.hugepages(self.hugepages)
-        self.network = Network(self.lab, self.node_count)
+        self.network = Network(self.lab, self.node_count,
+                               mtu=XDP_MTU if is_xdp else 9000)
         self.cluster = None
         self.loads: list[Load] = []
         self._files = 0

@@ -3,7 +3,7 @@
 """Atomics against everything that may get in their way."""
 
 from cluster import PMDS
-from cluster_suite import ClusterSuite
+from cluster_suite import ClusterSuite, port_variants
 from lab import wait_until
 
 COUNT = 12000
@@ -14,7 +14,7 @@ class TestAtomics(ClusterSuite):
     """Remote fetch-add on pages that others read, write next to, and evict."""
 
     # Also nodes that do not have as many workers as the others.
-    variants = (*ClusterSuite.variants, *({"pmd": pmd, "workers": (1, 2, 3)} for pmd in PMDS))
+    variants = (*port_variants(xdp=True), *({"pmd": pmd, "workers": (1, 2, 3)} for pmd in PMDS))
 
     def test_atomics_among_readers_writers_and_evictions_are_exact(self) -> None:
         """Everything at once, on all nodes.

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import suite
-from cluster import TAP
+from cluster import TAP, XDP
 from cluster_suite import ClusterSuite
 from lab import LabError, Process, wait_until
 
@@ -34,7 +34,7 @@ class TestAttachKill(ClusterSuite):
     """kill -9 from exec on, half of it inside attach, for both ways of attaching."""
 
     variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "memif", "workers": 2},
-                {"pmd": TAP, "workers": 1})
+                {"pmd": TAP, "workers": 1}, *([{"pmd": XDP, "workers": 1}] if suite.FULL else []))
     # Short leases: a restarted node need not wait long. Patient with the machine all the same.
     settings = {**ClusterSuite.settings, "lease_ms": 250, "fence_margin_ms": 50}
     fresh_cluster = True

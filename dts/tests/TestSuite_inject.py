@@ -5,6 +5,8 @@
 import json
 import time
 
+import suite
+from cluster import XDP
 from cluster_suite import ClusterSuite
 from lab import wait_until
 
@@ -13,7 +15,8 @@ class TestInject(ClusterSuite):
     """telepage inject on real ports."""
 
     # Faults are made beneath the sessions, the same for every port and worker.
-    variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "memif", "workers": 2})
+    variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "memif", "workers": 2},
+                *([{"pmd": XDP, "workers": 1}] if suite.FULL else []))
     settings = {**ClusterSuite.settings, "inject": "yes"}
     # Frames that are held back are buffers more.
     hugepages = 512

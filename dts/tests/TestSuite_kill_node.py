@@ -4,7 +4,9 @@
 
 import time
 
-from cluster_suite import ClusterSuite
+from cluster import XDP
+from cluster_suite import ClusterSuite, port_variants
+from lab import run
 
 TOLD = {"unreachable", "node crashed", "partition"}
 
@@ -12,6 +14,7 @@ TOLD = {"unreachable", "node crashed", "partition"}
 class TestKillNode(ClusterSuite):
     """kill -9 of a node: who waits for it is told, the others go on."""
 
+    variants = port_variants(xdp=True)
     fresh_cluster = True
 
     def test_node_killed_is_void_and_others_go_on(self) -> None:
@@ -39,6 +42,11 @@ class TestKillNode(ClusterSuite):
             self.verify(set(result["reasons"]) <= TOLD, f"not told: {result['reasons']}")
         self.survivors(kept, [load.stop() for load in going_on])
         self.node_returns(lost)
+
+    def has_xdp_program(self, number: int) -> bool:
+        """Whether the kernel runs one on the node's device."""
+        node = self.network.node(number)
+        return "prog/xdp" in run("ip", "-n", node.netns, "link", "show", node.devices[0])
 
     def survivors(self, kept: str, results: list) -> None:
         """Programs of nodes 1 and 3 on their own memory have noticed nothing."""
@@ -79,11 +87,13 @@ class TestKillNode(ClusterSuite):
         Steps:
             Stop node 2 by SIGTERM, then use a region of nodes 1 and 3.
         Verify:
-            It ends with status 0 within 2 s; the others drop it from their members and
-            go on; it can come back.
+            It ends with status 0 within 2 s, and takes its program from an AF_XDP device;
+            the others drop it from their members and go on; it can come back.
         """
         kept = self.region("kept", "1M", "--nodes", "1,3")
+        self.verify(self.has_xdp_program(2) == (self.variant["pmd"] == XDP), "XDP program")
         self.verify(self.cluster.processes.pop(2).stop(seconds=2) == 0, "status is not 0")
+        self.verify(not self.has_xdp_program(2), "the node left its XDP program behind")
         self.cluster.await_members(1, [1, 3])
         self.cluster.command(1, "atomic", kept, 0, "add", 5)
         self.verify(self.word(3, kept, 0) == 5, "the others do not go on")

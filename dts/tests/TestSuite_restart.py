@@ -10,6 +10,7 @@ import struct
 import time
 
 import suite
+from cluster import XDP
 from cluster_suite import ClusterSuite
 from lab import LabError, run, wait_until
 
@@ -39,11 +40,12 @@ def record(invoke: int, response: int, kind: int, outcome: int, operand: int = 0
 class TestRestart(ClusterSuite):
     """Every access yields a value or VOID, and what was seen is one history.
 
-    On af_packet alone: a memif client does not look for a server that has gone, so
-    its nodes cannot come back in every order.
+    Not on memif: its client does not look for a server that has gone, so its nodes
+    cannot come back in every order.
     """
 
-    variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "af_packet", "workers": 2})
+    variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "af_packet", "workers": 2},
+                *([{"pmd": XDP, "workers": 1}] if suite.FULL else []))
     settings = {**ClusterSuite.settings, "lease_ms": 250, "fence_margin_ms": 50,
                 "peer_timeout_ms": 500, "guard_lease_ms": 50}
     fresh_cluster = True

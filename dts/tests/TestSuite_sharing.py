@@ -3,14 +3,14 @@
 """Three nodes share memory: files, counters, regions, and the command's manners."""
 
 from cluster import PMDS
-from cluster_suite import MIB, ClusterSuite
+from cluster_suite import MIB, ClusterSuite, port_variants
 
 
 class TestSharing(ClusterSuite):
     """What every program relies on."""
 
     # Also nodes that do not have as many workers as the others.
-    variants = (*ClusterSuite.variants, *({"pmd": pmd, "workers": (1, 2, 3)} for pmd in PMDS))
+    variants = (*port_variants(xdp=True), *({"pmd": pmd, "workers": (1, 2, 3)} for pmd in PMDS))
 
     def test_file_put_on_one_node_is_read_on_all(self) -> None:
         """A file larger than the caches goes from one node to all of them.

@@ -4,6 +4,8 @@
 
 import json
 
+import suite
+from cluster import XDP
 from cluster_suite import ClusterSuite
 
 PATHS = {
@@ -19,7 +21,8 @@ PATHS = {
 class TestTelemetry(ClusterSuite):
     """Telemetry of DPDK, and the output of the command."""
 
-    variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "memif", "workers": 2})
+    variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "memif", "workers": 2},
+                *([{"pmd": XDP, "workers": 2}] if suite.FULL else []))
 
     def test_endpoints_answer_and_count(self) -> None:
         """The endpoints that docs and tools name.
