@@ -100,6 +100,7 @@ complete_told(struct coherence_event *ev, const struct coherence_request *reques
 	action->result = tp_result_ok(settle ? 0 : request->atomic.width);
 	action->executed = !settle || ev->msg->effect == TP_EFFECT_DONE;
 	action->value = rte_le_to_cpu_64(ev->msg->operand);
+	action->limit = settle ? ev->msg->reason : TP_OK;
 	c->stats.settled += settle;
 }
 

@@ -344,6 +344,7 @@ struct tp_coherence {
 	uint64_t born_ns;		/* nothing was run here before */
 	uint64_t turn_ns;		/* of the last turn */
 	uint64_t gap_end_ns;		/* when the last turn began that came late */
+	uint64_t awake_ns;		/* time so far, of which such gaps count hardly */
 	uint32_t settling;		/* own SETTLE outstanding */
 
 	struct coherence_heap heap;
@@ -509,9 +510,11 @@ void coherence_kept_fini(struct tp_coherence *c);
 void coherence_kept_prefetch(const struct tp_coherence *c, const struct coherence_id *id);
 uint64_t *coherence_kept_find(const struct tp_coherence *c, const struct coherence_id *id);
 uint64_t *coherence_kept_add(struct tp_coherence *c, const struct coherence_id *id);
-uint64_t coherence_kept_span(const struct tp_coherence *c, const struct coherence_id *id);
+uint64_t coherence_kept_span(const struct tp_coherence *c, const struct coherence_region *region,
+	const struct coherence_id *id, uint8_t *limit);
 void coherence_kept_turn(struct tp_coherence *c);
-bool coherence_fence_add(struct coherence_event *ev, const struct coherence_id *id);
+bool coherence_fence_add(struct coherence_event *ev, uint16_t node, uint32_t sessions,
+	const struct coherence_id *id);
 bool coherence_fence_take(struct coherence_event *ev, const struct coherence_id *id);
 
 /* evict.c */

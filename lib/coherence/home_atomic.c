@@ -90,22 +90,27 @@ home_refuse_spent(struct coherence_event *ev)
 }
 
 static enum coherence_way
-settled(struct coherence_event *ev, enum tp_effect effect, uint64_t *kept, uint64_t span)
+settled(struct coherence_event *ev, enum tp_effect effect, uint64_t *kept, uint64_t span,
+	uint8_t limit)
 {
 	struct tp_coherence_msg msg;
 
-	coherence_msg_init(ev, &msg, TP_MSG_SETTLE_RESULT, ev->entry->sequence, rte_le_to_cpu_32(ev->msg->txn));
+	coherence_msg_init(ev, &msg, TP_MSG_SETTLE_RESULT, ev->entry->sequence,
+		rte_le_to_cpu_32(ev->msg->txn));
 	msg.requester = ev->msg->requester;
 	msg.requester_worker = ev->msg->requester_worker;
 	msg.effect = (uint8_t)effect;
+	msg.reason = limit;
 	msg.operand = rte_cpu_to_le_64(span);
 	send_kept(ev, ev->from, ev->from_worker, &msg, kept);
 	return WAY_STAY;
 }
 
 /*
- * Was that atomic run? If not it never will be: what is on its way from who asks
- * is fenced; and what another node sent cannot come once its session is over.
+ * Was that atomic run? If not it never will be: what may be on its way is fenced.
+ * What another node than the one that asks sent may arrive in its session with this
+ * home, or in the next, which it may have begun to use before this home knows of it.
+ * In no later one: nobody asks before the atomic's deadline, and then it is sent no more.
  */
 enum coherence_way
 home_settle(struct coherence_event *ev)
@@ -114,15 +119,18 @@ home_settle(struct coherence_event *ev)
 	struct tp_coherence *c = ev->c;
 	uint16_t node = (uint16_t)(id.origin >> 48);
 	uint64_t *kept = coherence_kept_find(c, &id);
+	uint64_t span;
+	uint8_t limit;
 
 	if (kept != NULL)
-		return settled(ev, TP_EFFECT_DONE, kept, 0);
+		return settled(ev, TP_EFFECT_DONE, kept, 0, TP_OK);
 	if (coherence_busy_has_atomic(ev, &id))
 		return home_defer(ev);
-	if (node != ev->from && c->peers[node].up)
-		return refuse(ev, TP_UNREACHABLE);
-	if (ev->msg->flags & TP_MSG_F_SENT && !coherence_fence_add(ev, &id))
+	if (node != ev->from && !coherence_fence_add(ev, node, 1, &id))
+		return refuse(ev, TP_EXHAUSTED);
+	if (ev->msg->flags & TP_MSG_F_SENT && !coherence_fence_add(ev, ev->from, 0, &id))
 		return refuse(ev, TP_EXHAUSTED);
 	coherence_kept_turn(c);
-	return settled(ev, TP_EFFECT_NOT_DONE, NULL, coherence_kept_span(c, &id));
+	span = coherence_kept_span(c, ev->region, &id, &limit);
+	return settled(ev, TP_EFFECT_NOT_DONE, NULL, span, limit);
 }

@@ -11,8 +11,8 @@
  * is seen, and for the next one of a thread even before: it costs 8 ns then,
  * and 100 if it is fetched when it is needed. Fences (ids that must not be run any
  * more) are another matter: none may ever be forgotten, so they have a pool of
- * their own. One is needed only while the atomic may still arrive in the session
- * it was sent in.
+ * their own. One is needed only while the atomic may still arrive: in the session
+ * it was sent in, by whose end or by whose age it goes.
  */
 #include <stdlib.h>
 #include <sys/mman.h>
@@ -27,7 +27,8 @@
 #define KEPT_TICK (UINT64_C(1) << KEPT_TICK_BITS)
 #define KEPT_DEFAULT 1024		/* results */
 #define FENCE_COUNT 1024
-#define FENCE_AGE_NS UINT64_C(10000000000)	/* an older one makes room if none is free */
+/* No message is on its way in a living session for so long, while this worker runs. */
+#define FENCE_AGE_NS UINT64_C(10000000000)
 
 struct coherence_kept_set {
 	struct {
@@ -44,8 +45,8 @@ static_assert(sizeof(struct coherence_kept_set) == 64, "one line an atomic");
 struct coherence_fence {
 	struct coherence_id id;
 	uint64_t since;
-	uint32_t downs;			/* of the peer: the session it is for */
-	uint16_t from;
+	uint32_t downs_end;		/* of the peer: the sessions it is for are over then */
+	uint16_t node;			/* that sent the atomic */
 };
 
 /* Memory for count results. false: there is none. */
@@ -139,23 +140,30 @@ coherence_kept_add(struct tp_coherence *c, const struct coherence_id *id)
 
 /*
  * How far back from now it is sure that an atomic of this id, were it run here,
- * would be found. A stamp is the time at which its turn began, and the turn may
- * have stood still before the atomic was run: what was stamped before the last
- * such gap counts as run at the gap's end.
+ * would be found; UINT64_MAX: however long ago it was. Of a region that is older than
+ * this home, which it was home of in an earlier life, what was run then is gone. A
+ * stamp is the time at which its turn began, and the turn may have stood still before
+ * the atomic was run: what was stamped before the last such gap counts as run at the
+ * gap's end. limit: why it is no longer, TP_OK if nothing limits it.
  */
 uint64_t
-coherence_kept_span(const struct tp_coherence *c, const struct coherence_id *id)
+coherence_kept_span(const struct tp_coherence *c, const struct coherence_region *region,
+	const struct coherence_id *id, uint8_t *limit)
 {
 	const struct coherence_kept_set *set = kept_set(c, id);
 	uint64_t known_ns = c->born_ns;
 	uint32_t age;
 
+	*limit = region->home_lost ? TP_NODE_CRASHED : TP_OK;
 	if (set->replaced) {
 		/* The stamp is wrapped after 52 days: then it seems younger, which is safe. */
 		age = kept_stamp(c->now) - set->replaced_at;
 		known_ns = age < 2 ? c->now : c->now - (age - 2) * KEPT_TICK;
 		known_ns = RTE_MAX(known_ns, c->gap_end_ns);
+		*limit = TP_EXHAUSTED;
 	}
+	if (*limit == TP_OK)
+		return UINT64_MAX;
 	return c->now > known_ns ? c->now - known_ns : 0;
 }
 
@@ -163,23 +171,29 @@ coherence_kept_span(const struct tp_coherence *c, const struct coherence_id *id)
 void
 coherence_kept_turn(struct tp_coherence *c)
 {
-	if (unlikely(c->now - c->turn_ns > KEPT_TICK)) {
+	uint64_t past = c->now - c->turn_ns;
+
+	if (unlikely(past > KEPT_TICK)) {
 		if (c->born_ns == 0)
 			c->born_ns = c->now;
 		c->gap_end_ns = c->now;
+		/* What waits to be received has not grown older meanwhile. */
+		past = KEPT_TICK;
 	}
+	c->awake_ns += past;
 	c->turn_ns = c->now;
 }
 
 static bool
 fence_is_over(const struct tp_coherence *c, const struct coherence_fence *fence)
 {
-	return fence->downs != c->peers[fence->from].downs;
+	return (int32_t)(c->peers[fence->node].downs - fence->downs_end) >= 0 ||
+		c->awake_ns - fence->since > FENCE_AGE_NS;
 }
 
-/* The fence of an id sent by that node in this session; those of past ones go. */
+/* The fence of an id sent by that node; those that are over go. */
 static struct coherence_fence *
-fence_find(struct tp_coherence *c, uint16_t from, const struct coherence_id *id)
+fence_find(struct tp_coherence *c, uint16_t node, const struct coherence_id *id)
 {
 	uint32_t i = 0;
 
@@ -190,7 +204,7 @@ fence_find(struct tp_coherence *c, uint16_t from, const struct coherence_id *id)
 			*fence = c->fences[--c->fence_count];
 			continue;
 		}
-		if (fence->from == from && fence->id.origin == id->origin &&
+		if (fence->node == node && fence->id.origin == id->origin &&
 		    fence->id.sequence == id->sequence)
 			return fence;
 		i++;
@@ -198,39 +212,30 @@ fence_find(struct tp_coherence *c, uint16_t from, const struct coherence_id *id)
 	return NULL;
 }
 
-/* All are in use: one whose atomic cannot be on its way any more, or NULL. */
-static struct coherence_fence *
-fence_oldest(struct tp_coherence *c)
-{
-	struct coherence_fence *oldest = &c->fences[0];
-	uint32_t i;
-
-	for (i = 1; i < c->fence_count; i++)
-		if (c->fences[i].since < oldest->since)
-			oldest = &c->fences[i];
-	return c->now - oldest->since > FENCE_AGE_NS ? oldest : NULL;
-}
-
-/* Refuse the atomic when it arrives in this session. false: no room to remember it. */
+/*
+ * Refuse the atomic when it arrives from that node, in this session and so many
+ * after it. false: no room to remember it.
+ */
 bool
-coherence_fence_add(struct coherence_event *ev, const struct coherence_id *id)
+coherence_fence_add(struct coherence_event *ev, uint16_t node, uint32_t sessions,
+	const struct coherence_id *id)
 {
 	struct tp_coherence *c = ev->c;
 	struct coherence_fence *fence;
 
-	if (coherence_mutant(c, MUTANT_settle_without_fence))
+	if (coherence_mutant(c, MUTANT_settle_without_fence) ||
+	    (coherence_mutant(c, MUTANT_settle_without_foreign_fence) && node != ev->from))
 		return true;
-	fence = fence_find(c, ev->from, id);
-	if (fence == NULL)
-		fence = c->fence_count < FENCE_COUNT ? &c->fences[c->fence_count++] :
-			fence_oldest(c);
+	fence = fence_find(c, node, id);
+	if (fence == NULL && c->fence_count < FENCE_COUNT)
+		fence = &c->fences[c->fence_count++];
 	if (fence == NULL)
 		return false;
 	*fence = (struct coherence_fence){
 		.id = *id,
-		.since = c->now,
-		.downs = c->peers[ev->from].downs,
-		.from = ev->from,
+		.since = c->awake_ns,
+		.downs_end = c->peers[node].downs + 1 + sessions,
+		.node = node,
 	};
 	return true;
 }

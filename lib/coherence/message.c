@@ -109,7 +109,8 @@ identity_is_valid(const struct tp_coherence *c, const struct tp_coherence_msg *m
 	case TP_MSG_AMO:
 		return msg->effect == 0;
 	case TP_MSG_SETTLE_RESULT:
-		return msg->identity == 0 && msg->effect <= TP_EFFECT_NOT_DONE;
+		return msg->identity == 0 && msg->effect <= TP_EFFECT_NOT_DONE &&
+			msg->reason < TP_REASON_COUNT;
 	default:
 		return msg->effect == 0 && msg->identity == 0;
 	}
@@ -177,17 +178,23 @@ message_is_valid(const struct coherence_event *ev, uint32_t payload_bytes)
 	return true;
 }
 
-/* A request about a region that is not, or not so, known here. */
+/*
+ * A request about a region that is not, or not so, known here. What became of an
+ * atomic is not to be lost by asking early: a home that has just joined, and has not
+ * heard of the region yet, is asked again.
+ */
 static void
-message_refuse(struct tp_coherence *c, struct coherence_event *ev)
+message_refuse(struct tp_coherence *c, struct coherence_event *ev, bool known)
 {
 	struct tp_action *action = coherence_action(c, TP_ACTION_SEND);
+	bool early = !known && ev->msg->type == TP_MSG_SETTLE;
 
 	action->node = ev->from;
 	action->worker = ev->from_worker;
 	action->msg = (struct tp_coherence_msg){
 		.type = TP_MSG_NACK,
-		.reason = TP_GENERATION,
+		.flags = early ? TP_MSG_F_RETRY : 0,
+		.reason = early ? TP_UNREACHABLE : TP_GENERATION,
 		.requester = ev->msg->requester,
 		.requester_worker = ev->msg->requester_worker,
 		.txn = ev->msg->txn,
@@ -245,7 +252,7 @@ message_locate(struct coherence_event *ev, uint32_t payload_bytes)
 	if (region == NULL || region->removing ||
 	    rte_le_to_cpu_64(msg->generation) != region->region->generation) {
 		if (message_kinds[msg->type].request)
-			message_refuse(c, ev);
+			message_refuse(c, ev, region != NULL);
 		message_drop(ev, &c->stats.stale_messages);
 		return false;
 	}

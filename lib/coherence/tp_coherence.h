@@ -120,6 +120,7 @@ struct tp_action {
 	uint8_t type;			/* enum tp_action_type */
 	uint8_t access;			/* enum tp_access */
 	bool executed;			/* COMPLETE of an atomic run at the home: value is the old value */
+	uint8_t limit;			/* COMPLETE of a settlement, not executed: enum tp_reason for value */
 	uint16_t node;
 	uint16_t worker;
 	uint32_t slot;
@@ -182,8 +183,10 @@ bool tp_coherence_region_remove(struct tp_coherence *coherence, uint32_t region_
  *
  * TP_WANT_SETTLE is completed with OK once the fate of the atomic is known:
  * executed, and value the old value; or not executed, value then being the
- * nanoseconds back from the home's answer within which it would know. One that
- * is older than that may have been run after all: only who submitted it can say.
+ * nanoseconds back from the home's answer within which it would know (UINT64_MAX:
+ * however long ago). One that is older may have been run after all, since limit
+ * happened: only who submitted it can say. It is asked about only after its deadline,
+ * if by another node or client than the one that submitted it.
  * Completed with VOID its fate stays unknown, for the reason given.
  *
  * @param atomic  Only for TP_WANT_ATOMIC and TP_WANT_SETTLE (its id), else NULL.

@@ -22,6 +22,7 @@ struct tp_coherence;
 	MUTANT(double_atomic,        "an atomic is sent, and run, again after a session was lost") \
 	MUTANT(forget_results,       "a home forgets which atomics it has run")			\
 	MUTANT(settle_without_fence, "an atomic settled as not done is run when it arrives")	\
+	MUTANT(settle_without_foreign_fence, "the same, if another node asks")			\
 	MUTANT(ignored_epoch,        "what a fenced node owned is served from home memory")	\
 	MUTANT(grant_before_acks,    "a write is granted before the sharers acknowledged")	\
 	MUTANT(upgrade_without_copy, "an upgrade is granted although the copy was invalidated")	\

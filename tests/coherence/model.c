@@ -141,6 +141,9 @@ issue(struct run *run, const struct model_op *op)
 	case 's':
 		net_settle(run->net, op->node, op->page);
 		break;
+	case 'S':
+		net_settle_foreign(run->net, op->node, op->page);
+		break;
 	case 'f':
 		net_want(run->net, op->node, op->page, TP_WANT_FLUSH);
 		break;
@@ -373,7 +376,7 @@ model_next(struct model_choices *choices)
 void
 model_random(struct model *model, uint64_t seed)
 {
-	static const char whats[] = "rrrrwwwwaaasfi";
+	static const char whats[] = "rrrrwwwwaaasSfi";
 	struct net random = { .random_state = seed * 7919 + 1 };
 
 	*model = (struct model){

@@ -14,7 +14,7 @@
 #define MODEL_OPS_MAX 64
 #define MODEL_CHOICES_MAX 4096
 
-/* An operation: who, which page, what (r, w, a, s, f, i). */
+/* An operation: who, which page, what (r, w, a, s, S: of another node, f, i). */
 struct model_op {
 	uint8_t node;
 	uint8_t page;

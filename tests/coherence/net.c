@@ -306,7 +306,8 @@ ask(struct net *net, uint16_t n, uint32_t page, enum tp_coherence_want want, uin
 					      .deadline = net->now + DEADLINE };
 	struct tp_coherence_atomic atomic = { .op = TP_ATOMIC_ADD, .width = 8,
 					      .operand = value,
-					      .origin = (uint64_t)n << 48 | 1,
+					      .origin = (uint64_t)(want == TP_WANT_SETTLE ?
+						net->op[value].node : n) << 48 | 1,
 					      .sequence = client.cookie + 1 };
 	struct net_op *op = &net->op[net->op_count++];
 
@@ -356,6 +357,21 @@ net_settle(struct net *net, uint16_t node, uint32_t page)
 			continue;
 		if (op->completed && op->result.effect != TP_EFFECT_UNKNOWN)
 			return false;
+		ask(net, node, page, TP_WANT_SETTLE, i);
+		return true;
+	}
+	return false;
+}
+
+bool
+net_settle_foreign(struct net *net, uint16_t node, uint32_t page)
+{
+	for (uint32_t i = net->op_count; i-- > 0;) {
+		const struct net_op *op = &net->op[i];
+
+		if (op->node == node || op->page != page || op->want != TP_WANT_ATOMIC ||
+		    !op->completed || op->result.effect != TP_EFFECT_UNKNOWN)
+			continue;
 		ask(net, node, page, TP_WANT_SETTLE, i);
 		return true;
 	}
@@ -611,7 +627,7 @@ node_create(struct net *net, uint16_t n)
 		slot = tp_directory_region_add(node->directory, NET_REGION_ID,
 			net->region.generation, tp_region_home_count(&net->region, n));
 	tp_coherence_region_add(node->engine, &net->region,
-		slot < 0 ? UINT32_MAX : (uint32_t)slot, false);
+		slot < 0 ? UINT32_MAX : (uint32_t)slot, config->home_lost);
 	memset(node->slots, 0xAA, sizeof(node->slots));
 }
 

@@ -41,6 +41,7 @@ struct net_config {
 	uint32_t home_slots;		/* 0: pages */
 	uint32_t bitmaps;		/* of sharer sets; 0 and sharers_coarse: coarse at once */
 	uint16_t node_id_max;		/* 0: nodes - 1 */
+	bool home_lost;			/* the homes are new, the region is not */
 	/* As in tp_coherence_config. */
 	void (*slot_hint)(void *ctx, uint32_t slot, uint32_t offset, uint32_t bytes, bool later);
 	void *slot_hint_ctx;
@@ -124,6 +125,8 @@ uint32_t net_write(struct net *net, uint16_t node, uint32_t page);
 uint32_t net_add(struct net *net, uint16_t node, uint32_t page);
 /* Settle the node's last atomic on the page that has no result. false: there is none. */
 bool net_settle(struct net *net, uint16_t node, uint32_t page);
+/* The same for the last one that ended unknown at another node. */
+bool net_settle_foreign(struct net *net, uint16_t node, uint32_t page);
 uint32_t net_want(struct net *net, uint16_t node, uint32_t page, enum tp_coherence_want want);
 
 /* The client of a completed op makes its access and clears its guard. */

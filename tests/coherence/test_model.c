@@ -88,6 +88,12 @@ static const struct model lost_forward = {
 	.op_count = 2, .op = { { 1, 0, 'w' }, { 2, 0, 'w' } },
 };
 
+/* Node 1's answer is lost with its session; node 2 asks after it, and node 1 adds again. */
+static const struct model settled_elsewhere = {
+	.nodes = 3, .home_count = 1, .pages = 1, .cache_slots = 4, .losses = 1,
+	.op_count = 3, .op = { { 1, 0, 'a' }, { 2, 0, 'S' }, { 1, 0, 'a' } },
+};
+
 static const struct model crash_of_owner = {
 	.nodes = 3, .home_count = 1, .pages = 1, .cache_slots = 4, .crash = true,
 	.op_count = 3, .op = { { 2, 0, 'w' }, { 1, 0, 'w' }, { 1, 0, 'r' } },
@@ -106,6 +112,7 @@ WALK(flush_race)
 WALK(coarse_sharers)
 WALK(lost_session)
 WALK(lost_forward)
+WALK(settled_elsewhere)
 WALK(crash_of_owner)
 
 static void
@@ -141,6 +148,7 @@ main(void)
 		cmocka_unit_test(test_model_coarse_sharers_holds),
 		cmocka_unit_test(test_model_lost_session_holds),
 		cmocka_unit_test(test_model_lost_forward_holds),
+		cmocka_unit_test(test_model_settled_elsewhere_holds),
 		cmocka_unit_test(test_model_crash_of_owner_holds),
 		cmocka_unit_test(test_model_random_scenarios_hold),
 	};

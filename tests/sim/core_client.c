@@ -44,6 +44,24 @@ hold_ns(struct core *core, const struct core_client *client)
 	return sim_rng_below(&core->rng, 3000);
 }
 
+/* It tells a program on another node of its unknown atomic: that one asks after it. */
+static void
+hand_on(struct core *core, uint32_t n, uint32_t c)
+{
+	struct core_client *client = client_of(core, n, c), *other;
+	uint32_t to = (uint32_t)sim_rng_below(&core->rng, core->node_count);
+
+	if (!client->atomic.unknown || !sim_rng_chance(&core->rng, 300))
+		return;
+	other = client_of(core, to, (uint32_t)sim_rng_below(&core->rng, core->clients_per_node));
+	if (to == n || other->phase != CLIENT_THINKING || other->ops_left == 0 ||
+	    other->atomic.unknown)
+		return;
+	workload_hand_on(&core->workload, &client->atomic.op);
+	other->atomic = client->atomic;
+	client->atomic.unknown = false;
+}
+
 static void
 end(struct core *core, uint32_t n, uint32_t c, struct tp_result result, bool has_value,
     uint64_t value)
@@ -54,6 +72,7 @@ end(struct core *core, uint32_t n, uint32_t c, struct tp_result result, bool has
 	/* What was done here under a guard that broke has no home that knows of it. */
 	client->atomic.unknown = client->phase == CLIENT_WAITING && client->atomic.sequence != 0 &&
 		result.effect == TP_EFFECT_UNKNOWN && sim_rng_chance(&core->rng, 800);
+	hand_on(core, n, c);
 	if (client->guard.active)
 		core_guard_release(core, n, c);
 	workload_end(&core->workload, n * SIM_CLIENTS_MAX + c, &client->op, result, has_value,
@@ -346,6 +365,7 @@ core_client_stop(struct core *core, uint32_t n, uint32_t c)
 	/* It wrote down what it was doing: its next life asks after that. */
 	if (phase == CLIENT_WAITING && client->atomic.sequence != 0)
 		client->atomic.unknown = sim_rng_chance(&core->rng, 700);
+	hand_on(core, n, c);
 	if (client->guard.active)
 		core_guard_release(core, n, c);
 	for (w = 0; w < core->nodes[n].worker_count; w++)

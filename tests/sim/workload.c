@@ -207,6 +207,12 @@ workload_end(struct workload *workload, uint32_t client, const struct workload_o
 }
 
 void
+workload_hand_on(struct workload *workload, const struct workload_op *op)
+{
+	workload->history.ops[op->record].client = workload->client_ids++;
+}
+
+void
 workload_settle(struct workload *workload, const struct workload_op *op, bool done, uint64_t value)
 {
 	struct history_op *record = &workload->history.ops[op->record];

@@ -79,6 +79,12 @@ void workload_begin_read(struct workload *workload, uint32_t client, uint32_t ge
 void workload_end(struct workload *workload, uint32_t client, const struct workload_op *op,
 	struct tp_result result, bool has_value, uint64_t value);
 
+/*
+ * Another client will learn what became of op: until then its own does other things,
+ * and no program order holds between them and it.
+ */
+void workload_hand_on(struct workload *workload, const struct workload_op *op);
+
 /* The fate of one that ended unknown: it was done and found value, or never will be. */
 void workload_settle(struct workload *workload, const struct workload_op *op, bool done,
 	uint64_t value);
