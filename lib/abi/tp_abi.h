@@ -191,7 +191,8 @@ struct tp_abi_completion {
 	uint8_t access;		/* enum tp_access granted */
 	uint8_t flags;		/* TP_COMPLETION_* */
 	uint32_t slot;
-	uint32_t reserved;
+	uint8_t limit;		/* SETTLE, not executed: enum tp_reason why value is no longer */
+	uint8_t reserved[3];
 	uint64_t value;			/* SETTLE, not executed: ns, docs/abi.md section 5 */
 	uint64_t guard_until_tsc;	/* an access that ends later may have been overtaken */
 };

@@ -25,6 +25,12 @@ client_tsc_from_ns(const struct tp_client *client, uint64_t ns)
 	return (uint64_t)RTE_MIN(ticks, (unsigned __int128)(UINT64_MAX / 4));
 }
 
+uint64_t
+client_ns_from_tsc(const struct tp_client *client, uint64_t tsc)
+{
+	return (uint64_t)((unsigned __int128)tsc * 1000000000u / client->geometry.tsc_hz);
+}
+
 static int
 client_node_check(const struct tp_client_backend *backend, struct client_geometry *geometry)
 {

@@ -126,6 +126,7 @@ struct tp_thread {
 	uint64_t slice_before;
 	struct tp_crowd crowd;		/* yields go to who computes: sleep instead */
 	enum client_thread_state state;
+	struct tp_op unknown;		/* the last tp_atomic() that ended so; region NULL: none can tell */
 	struct tp_thread_stats stats;
 	struct client_ring rings[TP_ABI_WORKERS_MAX];
 	struct client_pending pending[CLIENT_PENDING];
@@ -193,6 +194,7 @@ struct tp_client {
 /* client.c: attach to a backend with a copy of its record; NULL lock fields are made here. */
 int client_create(const struct tp_client_backend *backend, struct tp_client **client);
 uint64_t client_tsc_from_ns(const struct tp_client *client, uint64_t ns);
+uint64_t client_ns_from_tsc(const struct tp_client *client, uint64_t tsc);
 
 /* socket.c: the control channel of a client with a socket; see struct tp_client_backend. */
 int client_socket_control(void *ctx, const struct tp_control_request *request,

@@ -63,6 +63,8 @@ op_remember(const struct tp_thread *thread, struct tp_op *op, enum tp_reason rea
 	op->origin = thread->client->origin;
 	op->generation = op->region->info.generation;
 	op->begun_tsc = op->deadline_tsc - op->timeout_tsc;
+	/* Nobody has said that it is over: it may be sent as long as it has time. */
+	op->expires_tsc = op->state == CLIENT_OP_SENT ? op->deadline_tsc : 0;
 	op->cause = (uint8_t)reason;
 }
 
@@ -289,8 +291,9 @@ op_run(struct tp_thread *thread, struct tp_op *op)
 		op_fetch_ahead(thread, op, chunk.page_index);
 }
 
-static void
-op_start(struct tp_thread *thread, struct tp_op *op)
+/* Start an access that is filled in but for its times. true: it is done. */
+bool
+client_op_begin(struct tp_thread *thread, struct tp_op *op)
 {
 	struct tp_client *client = thread->client;
 
@@ -300,45 +303,8 @@ op_start(struct tp_thread *thread, struct tp_op *op)
 					     memory_order_relaxed);
 	op->pending = CLIENT_PENDING_NONE;
 	op->state = CLIENT_OP_QUEUED;
-	op_run(thread, op);
-}
-
-bool
-client_op_begin(struct tp_thread *thread, struct tp_op *op)
-{
-	op_start(thread, op);
-	return op->state == CLIENT_OP_DONE;
-}
-
-bool
-tp_submit_settle(struct tp_thread *thread, struct tp_client_region *region, struct tp_op *op)
-{
-	enum tp_reason reason;
-
-	if (op->state != CLIENT_OP_DONE)
-		return false;
-	if (op->result.reason == TP_OK || op->result.effect != TP_EFFECT_UNKNOWN ||
-	    op->kind != CLIENT_ATOMIC || op->sequence == 0)
-		return true;
-	if (region == NULL)
-		region = op->region;
-	reason = client_follow(&thread, &region);
-	if (reason != TP_OK) {
-		op->result.reason = (uint8_t)reason;
-		return true;
-	}
-	op->region = region;
-	if (op->region->info.generation != op->generation) {
-		op->result.reason = TP_GENERATION;
-		return true;
-	}
-	op->vectors = &op->single;
-	op->vector_count = 1;
-	op->vector_index = 0;
-	op->piece_done = 0;
-	op->retry_tsc = 0;
-	op->settling = CLIENT_SETTLING_ASKED;
-	op_start(thread, op);
+	if (likely(op->retry_tsc == 0))
+		op_run(thread, op);
 	return op->state == CLIENT_OP_DONE;
 }
 
@@ -427,7 +393,9 @@ op_settled(struct tp_thread *thread, struct tp_op *op, const struct tp_abi_compl
 		op->bytes_done = op->width;
 		op_finish(thread, op, TP_OK, TP_EFFECT_DONE);
 	} else if (!op_is_within(thread, op, completion->value)) {
-		op_finish(thread, op, TP_EXHAUSTED, TP_EFFECT_UNKNOWN);
+		op_finish(thread, op, completion->limit != TP_OK &&
+			  completion->limit < TP_REASON_COUNT ?
+			  (enum tp_reason)completion->limit : TP_EXHAUSTED, TP_EFFECT_UNKNOWN);
 	} else if (settling == CLIENT_SETTLING_OWN) {
 		/* Then it is another one that is tried again. */
 		op->settling = CLIENT_SETTLING_NO;

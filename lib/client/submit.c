@@ -346,6 +346,7 @@ tp_atomic(struct tp_thread *thread, struct tp_client_region *region, uint64_t of
 	  enum tp_atomic_op atomic_op, unsigned int width, uint64_t operand, uint64_t compare,
 	  uint64_t *old)
 {
+	struct tp_thread *self = thread;
 	enum client_hit hit = CLIENT_MISS;
 	struct tp_result result;
 	struct tp_op op;
@@ -363,20 +364,16 @@ tp_atomic(struct tp_thread *thread, struct tp_client_region *region, uint64_t of
 	} else if (hit == CLIENT_BROKEN) {
 		thread->stats.voids++;
 		result = tp_result_unknown(client_broken_reason(thread, region));
+		self->unknown = (struct tp_op){ .result = result, .kind = CLIENT_ATOMIC };
 	} else {
 		tp_submit_atomic(thread, region, offset, atomic_op, width, operand, compare, &op);
 		result = tp_op_wait(thread, &op);
+		if (unlikely(result.effect == TP_EFFECT_UNKNOWN))
+			self->unknown = op;
 	}
 	if (old != NULL && tp_result_is_ok(result))
 		*old = op.value;
 	return result;
-}
-
-struct tp_result
-tp_op_settle(struct tp_thread *thread, struct tp_client_region *region, struct tp_op *op)
-{
-	tp_submit_settle(thread, region, op);
-	return tp_op_wait(thread, op);
 }
 
 struct tp_result

@@ -239,6 +239,7 @@ tp_thread_register(struct tp_client *client, struct tp_thread **thread_out)
 		return -EAGAIN;
 
 	memset(&thread->stats, 0, sizeof(thread->stats));
+	thread->unknown = (struct tp_op){ 0 };
 	thread->guards_used_max = RTE_MAX(thread->guards_used_max, 1u);
 	atomic_store_explicit(&thread->shared->guards.used_max, thread->guards_used_max,
 			      memory_order_relaxed);

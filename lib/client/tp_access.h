@@ -94,6 +94,7 @@ struct tp_op {
 	uint64_t origin;		/* which atomic; sequence 0: none that may be asked after */
 	uint64_t sequence;
 	uint64_t begun_tsc;
+	uint64_t expires_tsc;		/* it may be under way until then; 0: it was answered */
 	uint64_t generation;		/* of its region */
 	struct tp_client_region *region;
 	struct tp_pin *pin;
@@ -172,13 +173,14 @@ bool tp_submit_nop(struct tp_thread *thread, uint32_t worker, struct tp_op *op);
  *   - VOID with TP_EFFECT_NOT_DONE and the reason of before: it was not done and
  *     never will be, whatever of it is still on its way.
  *   - VOID with TP_EFFECT_UNKNOWN still, because of: TP_TIMEOUT, TP_UNREACHABLE (no
- *     answer of the page's home; ask again), TP_NODE_CRASHED (the home has died),
- *     TP_EXHAUSTED (the home would not know any more: it was too long ago, or before
- *     the home began anew), TP_GENERATION (the region was reset), or the reason of
+ *     answer of the page's home; ask again), TP_NODE_CRASHED (the home has died, or
+ *     was started anew since), TP_EXHAUSTED (the home would not know any more: it was
+ *     too long ago), TP_GENERATION (the region was reset), or the reason of
  *     before, for an atomic that was done on this node in a page that was being
  *     taken away: nobody knows.
  * Of any other op the outcome stays as it is. May be asked as often as wanted, by
- * any thread, and after attaching anew.
+ * any thread, at any node, and after attaching anew. An op whose node died before its
+ * deadline is asked after from that deadline on.
  *
  * @param region  A handle to the same region; NULL: the one op was submitted with.
  * @return true if it is done already.
@@ -190,6 +192,54 @@ bool tp_submit_settle(struct tp_thread *thread, struct tp_client_region *region,
 /** tp_submit_settle(), waited for. @return op->result. @threads Owner of thread. */
 struct tp_result tp_op_settle(struct tp_thread *thread, struct tp_client_region *region,
 			      struct tp_op *op);
+
+/**
+ * tp_op_settle() of the last tp_atomic() of this thread that ended
+ * TP_EFFECT_UNKNOWN: to be called until it says something else, or later.
+ *
+ * @param region  A handle to the same region.
+ * @param old     Value before; may be NULL. Written only on success.
+ * @return As tp_op_settle(); VOID (TP_INVALID), not done, if none ever ended so.
+ * @threads Owner of thread.
+ */
+struct tp_result tp_atomic_settle(struct tp_thread *thread, struct tp_client_region *region,
+				  uint64_t *old);
+
+/*
+ * Names an atomic that ended TP_EFFECT_UNKNOWN: plain data, to be kept in a file or
+ * handed to another program, which may be attached to another node of the cluster.
+ */
+struct tp_atomic_id {
+	uint64_t origin;
+	uint64_t sequence;
+	uint64_t generation;
+	uint64_t offset;	/* in its region */
+	uint64_t begun_ns;	/* CLOCK_REALTIME */
+	uint64_t expires_ns;	/* the same, or 0 */
+	uint8_t width;
+	uint8_t cause;
+	uint8_t reserved[6];	/* 0 */
+};
+
+/**
+ * What names op's atomic.
+ *
+ * @return false: it did not end unknown, or nobody can tell; id is not written.
+ * @threads Owner of thread.
+ */
+bool tp_op_id_get(const struct tp_thread *thread, const struct tp_op *op,
+		  struct tp_atomic_id *id);
+
+/**
+ * Make an op of a name, to be given to tp_op_settle() or tp_submit_settle(). The
+ * clocks of the two machines must agree to a second.
+ *
+ * @param region  A handle to the same region.
+ * @return false: it is no name of an atomic in this region; op ended TP_INVALID.
+ * @threads Owner of thread.
+ */
+bool tp_op_from_id(struct tp_thread *thread, struct tp_client_region *region,
+		   const struct tp_atomic_id *id, struct tp_op *op);
 
 /** The same accesses, waited for. @threads Owner of thread. */
 struct tp_result tp_read(struct tp_thread *thread, struct tp_client_region *region,
@@ -208,9 +258,9 @@ struct tp_result tp_clear(struct tp_thread *thread, struct tp_client_region *reg
 
 /**
  * An atomic, waited for. One that is not answered in time is TP_EFFECT_UNKNOWN
- * (TP_ATOMIC_LOAD: not done); to be able to ask after it use tp_submit_atomic(),
- * tp_op_wait() and tp_op_settle(). While there is time an atomic whose answer was
- * lost asks after itself, and is sent again if it was not done.
+ * (TP_ATOMIC_LOAD: not done); tp_atomic_settle() asks after it. While there is time
+ * an atomic whose answer was lost asks after itself, and is sent again if it was not
+ * done.
  *
  * @param old  Value before; may be NULL. Written only on success.
  * @threads Owner of thread.

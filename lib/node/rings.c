@@ -167,6 +167,7 @@ worker_complete(struct tp_worker *worker, const struct tp_action *action)
 		.effect = action->result.effect,
 		.value = action->value,
 		.flags = action->executed ? TP_COMPLETION_EXECUTED : 0,
+		.limit = action->limit,
 	};
 
 	RTE_ASSERT(worker->clients[client].abi != NULL);

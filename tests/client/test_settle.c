@@ -19,6 +19,7 @@ static struct {
 	uint32_t settles;
 	struct tp_abi_request last_atomic;
 	struct tp_abi_request last_settle;
+	uint64_t settle_tsc;		/* when it came */
 } node;
 
 static bool
@@ -36,6 +37,7 @@ hook(struct fake_node *fake, const struct tp_abi_request *request,
 	} else if (request->op == TP_ABI_SETTLE) {
 		node.settles++;
 		node.last_settle = *request;
+		node.settle_tsc = fake->tsc;
 		if (node.hold_settles)
 			return false;
 		answer = &node.settle;
@@ -140,6 +142,150 @@ test_settle_older_than_what_is_kept_stays_unknown(void **state)
 	/* Asked again, of one that does. */
 	settle_says_done(3);
 	assert_ok(tp_op_settle(f->thread, NULL, &op), 8);
+}
+
+/* It was run in an earlier life of its home, or not: that is another reason than age. */
+static void
+test_settle_home_was_started_anew_says_so(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_op op;
+
+	unknown_make(f, &op);
+	settle_says_not_done(TP_CLIENT_TIMEOUT_NS / 2);
+	node.settle.limit = TP_NODE_CRASHED;
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_NODE_CRASHED, TP_EFFECT_UNKNOWN, 0);
+	/* Not a reason. */
+	node.settle.limit = 200;
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_EXHAUSTED, TP_EFFECT_UNKNOWN, 0);
+	settle_says_not_done(UINT64_MAX);
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_TIMEOUT, TP_EFFECT_NOT_DONE, 0);
+}
+
+/* Its node may send it as long as it has time: no home is asked before. */
+static void
+test_settle_of_unanswered_waits_for_its_deadline(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t expires;
+	struct tp_op op;
+
+	unknown_make(f, &op);
+	assert_int_equal(op.expires_tsc, op.deadline_tsc);
+	expires = op.expires_tsc = f->fake->tsc + TP_CLIENT_TIMEOUT_NS / 2;
+	settle_says_done(1);
+	assert_ok(tp_op_settle(f->thread, NULL, &op), 8);
+	assert_true(node.settle_tsc >= expires);
+	/* Not to be waited for in the time that there is. */
+	unknown_make(f, &op);
+	op.expires_tsc = f->fake->tsc + 2 * TP_CLIENT_TIMEOUT_NS;
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_TIMEOUT, TP_EFFECT_UNKNOWN, 0);
+	assert_int_equal(node.settles, 1);
+}
+
+static void
+test_settle_of_answered_asks_at_once(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_op op;
+
+	node.atomic = (struct tp_abi_completion){ .reason = TP_UNREACHABLE,
+		.effect = TP_EFFECT_UNKNOWN };
+	settle_says_unknown(TP_UNREACHABLE);
+	tp_submit_atomic(f->thread, f->region, 16, TP_ATOMIC_ADD, 8, 5, 0, &op);
+	tp_op_wait(f->thread, &op);
+	assert_int_equal(op.expires_tsc, 0);
+}
+
+/* The waited form keeps what is needed to ask. */
+static void
+test_atomic_settle_asks_after_last_unknown(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t old = 3;
+
+	assert_void(tp_atomic_settle(f->thread, f->region, &old), TP_INVALID, TP_EFFECT_NOT_DONE, 0);
+	node.hold_atomics = true;
+	assert_void(tp_atomic_add64(f->thread, f->region, 16, 1, &old), TP_TIMEOUT,
+		    TP_EFFECT_UNKNOWN, 0);
+	node.hold_atomics = false;
+	settle_says_unknown(TP_UNREACHABLE);
+	assert_void(tp_atomic_settle(f->thread, f->region, &old), TP_UNREACHABLE,
+		    TP_EFFECT_UNKNOWN, 0);
+	assert_int_equal(old, 3);
+	/* Others that succeed do not come between. */
+	node.atomic = (struct tp_abi_completion){ .flags = TP_COMPLETION_EXECUTED, .value = 7 };
+	assert_ok(tp_atomic_add64(f->thread, f->region, 16, 1, NULL), 8);
+	settle_says_done(41);
+	assert_ok(tp_atomic_settle(f->thread, f->region, &old), 8);
+	assert_int_equal(old, 41);
+	assert_int_equal(node.last_settle.sequence, 1);
+	/* It is known now. */
+	assert_ok(tp_atomic_settle(f->thread, f->region, NULL), 8);
+	assert_int_equal(node.settles, 2);
+}
+
+/* The name is written down; somebody else reads it and asks. */
+static void
+test_settle_by_name(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_atomic_id id, wrong;
+	struct tp_thread *second;
+	struct tp_op op, again;
+
+	unknown_make(f, &op);
+	assert_true(tp_op_id_get(f->thread, &op, &id));
+	assert_int_equal(tp_thread_register(f->client, &second), 0);
+	assert_true(tp_op_from_id(second, f->region, &id, &again));
+	settle_says_done(9);
+	assert_ok(tp_op_settle(second, f->region, &again), 8);
+	assert_int_equal(again.value, 9);
+	assert_int_equal(node.last_settle.operand, ORIGIN);
+	assert_int_equal(node.last_settle.sequence, op.sequence);
+	assert_int_equal(node.last_settle.page_index, 0);
+	/* What it says is known has no name any more. */
+	assert_false(tp_op_id_get(second, &again, &id));
+
+	assert_true(tp_op_id_get(f->thread, &op, &id));
+	settle_says_not_done(LONG_AGO);
+	assert_true(tp_op_from_id(second, f->region, &id, &again));
+	assert_void(tp_op_settle(second, f->region, &again), TP_TIMEOUT, TP_EFFECT_NOT_DONE, 0);
+	/* It is a second older for who asks: the clocks may differ by that. */
+	settle_says_not_done(TP_CLIENT_TIMEOUT_NS * 2);
+	assert_true(tp_op_from_id(second, f->region, &id, &again));
+	assert_void(tp_op_settle(second, f->region, &again), TP_EXHAUSTED, TP_EFFECT_UNKNOWN, 0);
+
+	wrong = id;
+	wrong.offset = UINT64_C(1) << 40;
+	assert_false(tp_op_from_id(second, f->region, &wrong, &again));
+	assert_void(tp_op_settle(second, f->region, &again), TP_INVALID, TP_EFFECT_NOT_DONE, 0);
+	wrong = id;
+	wrong.cause = TP_OK;
+	assert_false(tp_op_from_id(second, f->region, &wrong, &again));
+	wrong = id;
+	wrong.width = 16;
+	assert_false(tp_op_from_id(second, f->region, &wrong, &again));
+	wrong = id;
+	wrong.generation++;
+	assert_true(tp_op_from_id(second, f->region, &wrong, &again));
+	assert_void(tp_op_settle(second, f->region, &again), TP_GENERATION, TP_EFFECT_UNKNOWN, 0);
+}
+
+/* Its time is not over where it was begun, by the other machine's clock. */
+static void
+test_settle_by_name_waits_for_its_deadline(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_atomic_id id;
+	struct tp_op op;
+
+	unknown_make(f, &op);
+	op.expires_tsc = f->fake->tsc + TP_CLIENT_TIMEOUT_NS;
+	assert_true(tp_op_id_get(f->thread, &op, &id));
+	assert_true(id.expires_ns > id.begun_ns);
+	assert_true(tp_op_from_id(f->thread, f->region, &id, &op));
+	assert_true(op.expires_tsc >= f->fake->tsc + TP_CLIENT_TIMEOUT_NS + 1000000000);
 }
 
 static void
@@ -339,6 +485,12 @@ main(void)
 		settle_test(test_settle_done_says_old_value),
 		settle_test(test_settle_not_done_keeps_reason),
 		settle_test(test_settle_older_than_what_is_kept_stays_unknown),
+		settle_test(test_settle_home_was_started_anew_says_so),
+		settle_test(test_settle_of_unanswered_waits_for_its_deadline),
+		settle_test(test_settle_of_answered_asks_at_once),
+		settle_test(test_atomic_settle_asks_after_last_unknown),
+		settle_test(test_settle_by_name),
+		settle_test(test_settle_by_name_waits_for_its_deadline),
 		settle_test(test_settle_unknown_still_then_known),
 		settle_test(test_settle_ids_differ),
 		settle_test(test_settle_without_id_stays_unknown),
