@@ -256,18 +256,26 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 {
 	uint32_t work = 0;
 	uint32_t coherence_work;
+	uint32_t frames;
 
 	RTE_ASSERT(now >= worker->now);
 	if (unlikely(now - worker->now > worker->config.lease_ns / 2))
 		worker->stats.gaps++;
 	worker->now = now;
 	work += worker_stash_retry(worker);
+	/* What the control side has told a client it did holds for that one's next request. */
+	work += worker_commands_run(worker);
 	/* Before the ports: a client that asked on this very core has yielded it for this. */
 	if (likely(worker->fencing == WORKER_FENCING_NO &&
 		   worker->draining == WORKER_DRAINING_NO && worker_stash_has_room(worker)))
 		work += worker_rings_poll(worker);
-	work += tp_endpoint_rx_poll(worker->endpoint, now);
-	work += worker_commands_run(worker);
+	/* What was asked for is sent before anything else is looked at; so is what is answered. */
+	if (work != 0)
+		tp_endpoint_tx_flush(worker->endpoint, now);
+	frames = tp_endpoint_rx_poll(worker->endpoint, now);
+	if (frames != 0)
+		tp_endpoint_tx_flush(worker->endpoint, now);
+	work += frames;
 	work += worker_local_run(worker);
 	if (unlikely(worker->held_count != 0))
 		work += worker_held_poll(worker);
