@@ -176,7 +176,7 @@ idle_next(struct idle *idle, const struct idle_turn *turn)
 	if (turn->now - idle->active_at >= idle->awake_ns)
 		return IDLE_ARM;
 	if (turn->now - idle->since < idle_spin_ns(idle, turn))
-		return IDLE_PAUSE;
+		return IDLE_SPIN;
 	return crowded ? IDLE_ARM : IDLE_YIELD;
 }
 

@@ -36,7 +36,7 @@
 
 enum idle_step {
 	IDLE_POLL,	/* take the next turn at once */
-	IDLE_PAUSE,
+	IDLE_SPIN,
 	IDLE_YIELD,
 	IDLE_ARM,	/* say that we sleep, and look at everything once more */
 	IDLE_SLEEP,

@@ -42,8 +42,8 @@ setup(void **state)
 static void
 test_idle_spins_yields_then_sleeps(void **state)
 {
-	assert_int_equal(next(START, 0, 1), IDLE_PAUSE);
-	assert_int_equal(next(START + IDLE_SPIN_NS - 1, 0, 1), IDLE_PAUSE);
+	assert_int_equal(next(START, 0, 1), IDLE_SPIN);
+	assert_int_equal(next(START + IDLE_SPIN_NS - 1, 0, 1), IDLE_SPIN);
 	assert_int_equal(next(START + IDLE_SPIN_NS, 0, 1), IDLE_YIELD);
 	assert_int_equal(next(START + IDLE_AWAKE_NS - 1, 0, 1), IDLE_YIELD);
 	assert_int_equal(next(START + IDLE_AWAKE_NS, 0, 1), IDLE_ARM);
@@ -58,7 +58,7 @@ test_idle_request_starts_anew(void **state)
 
 	assert_int_equal(next(now, 0, 1), IDLE_ARM);
 	assert_int_equal(next(now, 1, 2), IDLE_POLL);
-	assert_int_equal(next(now, 0, 2), IDLE_PAUSE);
+	assert_int_equal(next(now, 0, 2), IDLE_SPIN);
 	assert_int_equal(next(now + IDLE_AWAKE_NS, 0, 2), IDLE_ARM);
 }
 
@@ -98,7 +98,7 @@ test_idle_shared_core_yields_at_once(void **state)
 	assert_int_equal(idle_next(&idle, &turn), IDLE_YIELD);
 	/* Another node's answer comes sooner than two switches. */
 	turn.waiting = true;
-	assert_int_equal(idle_next(&idle, &turn), IDLE_PAUSE);
+	assert_int_equal(idle_next(&idle, &turn), IDLE_SPIN);
 	turn.now += IDLE_ANSWER_NS;
 	assert_int_equal(idle_next(&idle, &turn), IDLE_YIELD);
 	turn.work = 1;
@@ -138,7 +138,7 @@ test_idle_crowded_core_sleeps_instead_of_yielding(void **state)
 	turn.answered = true;
 	assert_int_equal(idle_next(&idle, &turn), IDLE_POLL);
 	turn = (struct idle_turn){ .now = START + TP_CROWD_SPAN_NS, .activity = 2 };
-	assert_int_equal(idle_next(&idle, &turn), IDLE_PAUSE);
+	assert_int_equal(idle_next(&idle, &turn), IDLE_SPIN);
 	/* Crowded still: it finds out less often. */
 	crowd(turn.now);
 	assert_true(idle_is_shared(&idle, turn.now + TP_CROWD_SPAN_NS));
@@ -369,7 +369,7 @@ static void
 test_idle_port_without_descriptor_stays_awake_longer(void **state)
 {
 	assert_false(idle_level_add(&idle, -1));
-	assert_int_equal(next(START + IDLE_AWAKE_NS, 0, 1), IDLE_PAUSE);
+	assert_int_equal(next(START + IDLE_AWAKE_NS, 0, 1), IDLE_SPIN);
 	assert_int_equal(next(START + IDLE_AWAKE_NS + IDLE_SPIN_NS, 0, 1), IDLE_YIELD);
 	assert_int_equal(next(START + IDLE_AWAKE_BLIND_NS, 0, 1), IDLE_ARM);
 }
