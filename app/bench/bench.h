@@ -58,6 +58,7 @@ struct bench {
 	enum bench_pmd pmd;
 	bool json;
 	bool neighbour;		/* also with a computing process on the measuring core */
+	const char *netns[2];	/* of each side, by name; NULL: one made for the run */
 	FILE *out;
 	double ns_per_tick;
 	int cpus[2];		/* measuring process, peer; equal when there is one only */
@@ -187,8 +188,15 @@ const char *bench_pmd_name(enum bench_pmd pmd);
 /** PMD by name, BENCH_PMD_COUNT when unknown. */
 enum bench_pmd bench_pmd_find(const char *name);
 
-/** Make what the PMD stands on: for all but memif a private network namespace. */
+/**
+ * Make what the PMD stands on: for all but memif a private network namespace. Where
+ * the command line names namespaces, this process enters the one of side 0; their
+ * devices net0, net1, ... are the pairs. 0, or -errno after one line on stderr.
+ */
 int bench_link_prepare(struct bench *bench, unsigned int pair_count);
+
+/** Enter the namespace that the command line names for a side, if it names any. 0, or -errno. */
+int bench_link_enter(const struct bench *bench, unsigned int side);
 
 /** The --vdev argument of one end. */
 void bench_link_vdev(const struct bench *bench, unsigned int pair, unsigned int side,
@@ -224,6 +232,8 @@ int bench_client_hit(struct bench *bench);
 int bench_node_miss(struct bench *bench);
 int bench_node_evict(struct bench *bench);
 int bench_node_atomic(struct bench *bench);
+int bench_node_fetch(struct bench *bench);
+int bench_client_fetch(struct bench *bench);
 int bench_client_miss(struct bench *bench);
 int bench_client_atomic(struct bench *bench);
 int bench_attach(struct bench *bench);

@@ -122,12 +122,35 @@ veth_make(unsigned int pair)
 }
 
 int
+bench_link_enter(const struct bench *bench, unsigned int side)
+{
+	char path[64];
+	int ret = 0;
+	int fd;
+
+	if (bench->netns[side] == NULL)
+		return 0;
+	snprintf(path, sizeof(path), "/run/netns/%s", bench->netns[side]);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || setns(fd, CLONE_NEWNET) < 0) {
+		ret = -errno;
+		fprintf(stderr, "telepage-bench: network namespace %s: %s\n",
+			bench->netns[side], strerror(-ret));
+	}
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+int
 bench_link_prepare(struct bench *bench, unsigned int pair_count)
 {
 	int ret = 0;
 
 	if (bench->pmd == BENCH_PMD_MEMIF)
 		return 0;
+	if (bench->netns[0] != NULL)
+		return bench_link_enter(bench, 0);
 	if (unshare(CLONE_NEWNET) < 0) {
 		ret = -errno;
 		fprintf(stderr, "telepage-bench: no network namespace: %s\n", strerror(-ret));
@@ -153,6 +176,11 @@ bench_link_vdev(const struct bench *bench, unsigned int pair, unsigned int side,
 			 pair);
 		break;
 	case BENCH_PMD_AF_PACKET:
+		if (bench->netns[side] != NULL) {
+			snprintf(vdev, BENCH_VDEV_CHARS,
+				 "--vdev=net_af_packet%u,iface=net%u," AF_PACKET_ARGS, pair, pair);
+			break;
+		}
 		snprintf(vdev, BENCH_VDEV_CHARS,
 			 "--vdev=net_af_packet%u,iface=tpb%u.%u," AF_PACKET_ARGS, pair, pair, side);
 		break;

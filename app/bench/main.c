@@ -32,6 +32,10 @@ static const struct bench_case cases[] = {
 	  bench_client_miss },
 	{ "client_atomic_lat", "fetch-add by a client attached to a node on its core", true,
 	  bench_client_atomic },
+	{ "node_fetch_lat", "64 B to 64 KiB of another node's pages into a buffer, node embedded",
+	  true, bench_node_fetch },
+	{ "client_fetch_lat", "the same by a client attached to a node on its core", true,
+	  bench_client_fetch },
 	{ "attach_lat", "attach to first read in a fresh process, both ways, idle and busy core",
 	  true, bench_attach },
 	{ "void_lat", "kill of a page's node to VOID at a program that waits for it", true,
@@ -59,7 +63,9 @@ static void
 usage(FILE *out)
 {
 	fprintf(out, "usage: telepage-bench list\n"
-		     "       telepage-bench NAME [--pmd memif|af_packet|tap] [--neighbour] [--json]\n");
+		     "       telepage-bench NAME [--pmd memif|af_packet|tap] [--neighbour] [--json]\n"
+		     "                      [--netns A,B]   af_packet between devices net0, net1 "
+		     "of two namespaces\n");
 }
 
 static int
@@ -135,6 +141,21 @@ machine_describe(struct bench *bench)
 		 sysconf(_SC_NPROCESSORS_ONLN), kernel.release);
 }
 
+/* Two names with a comma between them; the ports are then af_packet's. */
+static bool
+netns_parse(struct bench *bench, char *names)
+{
+	char *comma = strchr(names, ',');
+
+	if (comma == NULL || comma == names || comma[1] == '\0')
+		return false;
+	*comma = '\0';
+	bench->netns[0] = names;
+	bench->netns[1] = comma + 1;
+	bench->pmd = BENCH_PMD_AF_PACKET;
+	return true;
+}
+
 /* Name of the benchmark, NULL after one line on stderr. */
 static const char *
 options_parse(struct bench *bench, int argc, char **argv)
@@ -143,6 +164,7 @@ options_parse(struct bench *bench, int argc, char **argv)
 		{ "pmd", required_argument, NULL, 'p' },
 		{ "neighbour", no_argument, NULL, 'n' },
 		{ "json", no_argument, NULL, 'j' },
+		{ "netns", required_argument, NULL, 'N' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
 	};
@@ -163,6 +185,12 @@ options_parse(struct bench *bench, int argc, char **argv)
 		case 'j':
 			bench->json = true;
 			break;
+		case 'N':
+			if (!netns_parse(bench, optarg)) {
+				fprintf(stderr, "telepage-bench: --netns takes two names\n");
+				return NULL;
+			}
+			break;
 		default:
 			usage(option == 'h' ? stdout : stderr);
 			return NULL;
@@ -170,6 +198,10 @@ options_parse(struct bench *bench, int argc, char **argv)
 	}
 	if (optind + 1 != argc) {
 		usage(stderr);
+		return NULL;
+	}
+	if (bench->netns[0] != NULL && bench->pmd != BENCH_PMD_AF_PACKET) {
+		fprintf(stderr, "telepage-bench: --netns is for af_packet\n");
 		return NULL;
 	}
 	return argv[optind];

@@ -103,6 +103,8 @@ peer_child(struct bench *bench, unsigned int side, struct bench_control *control
 	bench_guard_forget(bench->guard);
 	ret = bench_pin(bench, side);
 	if (ret == 0)
+		ret = bench_link_enter(bench, side);
+	if (ret == 0)
 		ret = function(bench, control, context);
 	if (ret < 0)
 		fprintf(stderr, "telepage-bench: peer: %s\n", strerror(-ret));
