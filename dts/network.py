@@ -31,6 +31,49 @@ class Node:
         """Short name, n1 to nN."""
         return f"n{self.number}"
 
+    @property
+    def kernel_address(self) -> str:
+        """What the kernel gets where a case wants it to speak on net0."""
+        return f"10.85.0.{self.number}"
+
+
+def device_make(netns: str, device: str, mac: str, mtu: int, *peer: object) -> None:
+    """Make a veth device in a namespace; peer says where its other end is."""
+    run("ip", "link", "add", device, "address", mac, "mtu", mtu, "netns", netns,
+        "type", "veth", "peer", *peer)
+    run("ip", "-n", netns, "link", "set", device, "up")
+
+
+def kernel_addresses_set(nodes: list[Node]) -> None:
+    """Give the kernel of each node an address on net0, 10.85.0.1 to 10.85.0.N."""
+    for node in nodes:
+        run("ip", "-n", node.netns, "addr", "replace", f"{node.kernel_address}/24", "dev",
+            node.devices[0])
+
+
+def kernel_addresses_remove(nodes: list[Node]) -> None:
+    """Leave the devices to those who speak on them without the kernel."""
+    for node in nodes:
+        run("ip", "-n", node.netns, "addr", "flush", "dev", node.devices[0])
+
+
+class Pair:
+    """Two namespaces joined by cables: veth devices net0, net1, ... of one are
+    the other ends of those of the other, with the kernel's default offloads."""
+
+    def __init__(self, lab: Lab, port_count: int = 1, mtu: int = 9000):
+        self.mtu = mtu
+        self.nodes = [Node(number, lab.netns(f"n{number}")) for number in (1, 2)]
+        here, there = self.nodes
+        for port in range(port_count):
+            device = f"net{port}"
+            for node in self.nodes:
+                node.devices.append(device)
+                node.macs.append(f"02:54:50:{port:02x}:00:{node.number:02x}")
+            device_make(here.netns, device, here.macs[port], mtu, "name", device, "address",
+                        there.macs[port], "mtu", mtu, "netns", there.netns)
+            run("ip", "-n", there.netns, "link", "set", device, "up")
+
 
 class Network:
     """A star of namespaces."""
@@ -61,12 +104,11 @@ class Network:
         for port in range(port_count):
             device = f"net{port}"
             mac = f"02:54:50:{port:02x}:{number >> 8:02x}:{number & 255:02x}"
-            run("ip", "link", "add", device, "address", mac, "mtu", self.mtu, "netns",
-                node.netns, "type", "veth", "peer", "name", self._port_name(number, port),
-                "mtu", self.mtu, "netns", self._bridge_netns)
+            device_make(node.netns, device, mac, self.mtu, "name",
+                        self._port_name(number, port), "mtu", self.mtu, "netns",
+                        self._bridge_netns)
             run("ip", "-n", self._bridge_netns, "link", "set", self._port_name(number, port),
                 "master", f"br{port}", "up")
-            run("ip", "-n", node.netns, "link", "set", device, "up")
             # Which of these a kernel lets change differs: ask for each alone.
             for netns, name in ((node.netns, device),
                                 (self._bridge_netns, self._port_name(number, port))):
