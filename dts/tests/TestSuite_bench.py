@@ -8,6 +8,7 @@ from pathlib import Path
 
 import janitor
 from lab import Process, run, wait_until
+from network import Pair
 from suite import TestSuite
 
 QUANTILES = ("min", "p50", "p99", "p999", "max")
@@ -73,6 +74,30 @@ class TestBench(TestSuite):
             small, page = self.rows("raw_rtt", "--pmd", pmd)
             self.verify(small["pmd"] == page["pmd"] == pmd, "rows of another driver")
             self.verify(page["min"] > small["min"], "4200 bytes are faster than 64")
+
+    def test_fetch_runs_between_given_namespaces(self) -> None:
+        """Gets of all sizes between namespaces that the lab has made.
+
+        Steps:
+            Join two namespaces by two cables; run node_fetch_lat there, then in a
+            namespace that there is not.
+        Verify:
+            A row per size, 64 bytes to 64 KiB, which takes longer than 4 KiB; frames went
+            over the cable of the nodes; the unknown namespace is refused.
+        """
+        pair = Pair(self.lab, 2)
+        first = pair.nodes[0].netns
+        rows = self.rows("node_fetch_lat", "--netns",
+                         ",".join(node.netns for node in pair.nodes))
+        names = [f"node_fetch_lat_{size}" for size in (64, 256, 1024, 4096, 16384, 65536)]
+        self.verify([row["name"] for row in rows] == names, f"rows: {rows}")
+        self.verify(rows[-1]["p50"] > rows[-3]["p50"], "16 pages are faster than one")
+        link = json.loads(run("ip", "-n", first, "-j", "-s", "link", "show", "net0"))[0]
+        # At least a frame for every page that was asked for.
+        self.verify(link["stats64"]["tx"]["packets"] > sum(row["n"] for row in rows),
+                    f"frames on the cable: {link['stats64']}")
+        process = self.start("raw_rtt", "--netns", f"{first},nonsense")
+        self.verify(process.wait() == 1, "an unknown namespace is not refused")
 
     def test_library_benchmarks_run(self) -> None:
         """Benchmarks without a link print their rows.
