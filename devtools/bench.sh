@@ -6,9 +6,10 @@
 # times on this machine, and appends the medians of the rounds to the log in
 # docs/benchmarks.md. The machine should do nothing else.
 #
-# usage: devtools/bench.sh [--set sharing|life|fabric] [--rounds N] [--rt] [--build FOLDER]
+# usage: devtools/bench.sh [--set sharing|life|fabric|codec] [--rounds N] [--rt] [--build FOLDER]
 #                          [--dry-run]
-#   --set      sharing: hits, misses, atomics, pool, directory (default)
+#   --set      codec: deltas, their bytes, the choice of a codec
+#              sharing: hits, misses, atomics, pool, directory (default)
 #              fabric: sessions on links that lose frames or are full
 #              life: idle nodes, attaching, nodes that die, a computing neighbour
 #   --rt       SCHED_RR: for a machine that is not quiet; the log says so
@@ -28,7 +29,7 @@ while [ $# -gt 0 ]; do
 	--build) build=$2; shift ;;
 	--rt) schedule="chrt -r 10" ;;
 	--dry-run) target=/dev/stdout ;;
-	*) sed -n 's/^# \{0,1\}//; 5,17p' "$0"; exit 2 ;;
+	*) sed -n 's/^# \{0,1\}//; 5,18p' "$0"; exit 2 ;;
 	esac
 	shift
 done
@@ -57,6 +58,11 @@ run() {
 	done
 }
 case $set_name in
+codec)
+	run codec_delta_rate
+	run codec_wire_bytes
+	run codec_adaptive_gain
+	;;
 sharing)
 	run client_hit_lat
 	for pmd in memif af_packet; do

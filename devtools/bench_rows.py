@@ -27,6 +27,14 @@ GOALS = {
     "node_wake_local_lat": ("<= 100 us", lambda raw: 100),
     "attach_lat_socket": ("<= 5 ms", lambda raw: 5000),
     "attach_lat_secondary": ("<= 100 ms", lambda raw: 100000),
+    # A page of 4096 bytes in so many ns.
+    "codec_delta_same_hot": (">= 30 GB/s", lambda _: 4096 / 30),
+    "codec_delta_same_256m": (">= 0.9 x memcmp", lambda memcmp: memcmp / 0.9),
+    "codec_delta_same_256m_random": (">= 0.9 x memcmp", lambda memcmp: memcmp / 0.9),
+    "codec_delta_5pct_hot": (">= 4 GB/s", lambda _: 4096 / 4),
+    "codec_delta_5pct_256m": (">= 4 GB/s", lambda _: 4096 / 4),
+    "codec_wire_bytes_worst": ("<= 1.15 x lines + 32 B", lambda _: 1),
+    "codec_wire_bytes_largest": ("<= raw + 1 %", lambda _: 1.01),
 }
 
 # The same, for the p99 of both sides.
@@ -71,6 +79,8 @@ def goal_of(run):
         # Where no descriptor tells of a frame the node looks from time to time.
         limit = 2000 if "memif" in run["command"] else 100
         return f"<= {limit} us", "p50", lambda _: limit
+    if run["name"].startswith("codec_adaptive_gain"):
+        return "<= best fixed + 5 %", "p50", lambda fixed: 1.05 * fixed
     text, limit = GOALS.get(run["name"], ("-", None))
     return text, "p50", limit
 

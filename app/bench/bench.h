@@ -218,6 +218,9 @@ int bench_eal_start(struct bench *bench, unsigned int side,
  */
 void *bench_memory(const struct bench *bench, size_t bytes);
 
+/** Next number of a sequence (xorshift64*) that the state, not 0, begins. */
+uint64_t bench_random(uint64_t *state);
+
 /** 0 .. count-1 in random order, the same in every run. NULL without memory. */
 uint32_t *bench_order(uint32_t count);
 
@@ -245,5 +248,8 @@ int bench_idle(struct bench *bench);
 int bench_session_loss(struct bench *bench);
 int bench_demand(struct bench *bench);
 int bench_bystander(struct bench *bench);
+int bench_codec_delta_rate(struct bench *bench);
+int bench_codec_wire_bytes(struct bench *bench);
+int bench_codec_adaptive_gain(struct bench *bench);
 
 #endif /* BENCH_H */

@@ -57,6 +57,12 @@ static const struct bench_case cases[] = {
 	  false, bench_pool_loan_rate },
 	{ "directory_bytes_per_page", "memory of a directory of a million pages", false,
 	  bench_directory_bytes },
+	{ "codec_delta_rate", "a page against its base: unchanged, and 5 % of lines changed", false,
+	  bench_codec_delta_rate },
+	{ "codec_wire_bytes", "bytes of a delta by changed lines, and of the worst pages", false,
+	  bench_codec_wire_bytes },
+	{ "codec_adaptive_gain", "pages of real files at 1 Gbit/s: chosen codec against the best one",
+	  false, bench_codec_adaptive_gain },
 };
 
 static void

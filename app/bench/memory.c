@@ -28,9 +28,8 @@ bench_memory(const struct bench *bench, size_t bytes)
 	return memory;
 }
 
-/* xorshift64*, seeded alike in every run. */
-static uint64_t
-random_next(uint64_t *state)
+uint64_t
+bench_random(uint64_t *state)
 {
 	*state ^= *state >> 12;
 	*state ^= *state << 25;
@@ -50,7 +49,7 @@ bench_order(uint32_t count)
 	for (uint32_t i = 0; i < count; i++)
 		order[i] = i;
 	for (uint32_t i = count; i > 1; i--) {
-		other = (uint32_t)((random_next(&state) >> 32) % i);
+		other = (uint32_t)((bench_random(&state) >> 32) % i);
 		swap = order[i - 1];
 		order[i - 1] = order[other];
 		order[other] = swap;

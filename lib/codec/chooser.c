@@ -5,7 +5,8 @@
  *
  * How it works. For each class of pages and each codec there are running
  * averages of encoding time, decoding time and size, which start at the best
- * case: so a codec that might win is tried once, and one that cannot never is.
+ * case as if it had been one page: so a codec that might win is tried until it
+ * is known not to, and one that cannot never is.
  * A page takes the codec with the least expected time until it is there.
  *
  * Contents change, so the others are tried again. What a try is expected to
@@ -24,7 +25,7 @@
 #define AVERAGE_OF 16u			/* an average forgets at this rate */
 #define OUTLIER 4u			/* a time counts as at most this many averages */
 #define CREDIT_SHIFT 8			/* a page's share for trying one other codec */
-#define CREDIT_MIN_SHIFT 2		/* at least this share of a page between two tries */
+#define CREDIT_MIN_SHIFT 4		/* at least this share of a page between two tries */
 #define CLASS_WORDS 16u
 
 /* SAME is what DELTA finds, ZERO what all of them find: nothing to choose. */
@@ -180,7 +181,8 @@ static void
 average_move(uint32_t *average16, uint32_t value, uint32_t tries)
 {
 	const int64_t step = (int64_t)value * 16 - *average16;
-	const int64_t weight = RTE_MIN(tries, AVERAGE_OF);
+	/* The best case counts as one page. */
+	const int64_t weight = RTE_MIN(tries + 1, AVERAGE_OF);
 
 	*average16 = (uint32_t)((int64_t)*average16 + step / weight);
 }
