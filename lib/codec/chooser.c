@@ -40,18 +40,25 @@ tp_codec_page_class(const void *page, uint32_t page_bytes)
 	/* Of 128 bytes: English about 30 values, machine code 50, random 100. */
 	static const uint32_t limits[TP_CODEC_CLASS_COUNT - 1] = { 8, 40, 80 };
 	const uint32_t stride = page_bytes / CLASS_WORDS;
-	uint64_t seen[4] = { 0 };
-	uint32_t values = 0;
-	uint64_t word;
+	/* A byte per value: stores that do not wait for each other. */
+	union {
+		uint8_t values[256];
+		uint64_t words[32];
+	} seen = { { 0 } };
 	unsigned int class = 0;
+	uint64_t sums = 0;
+	uint32_t values;
+	uint64_t word;
 
 	for (uint32_t i = 0; i < CLASS_WORDS; i++) {
 		memcpy(&word, (const uint8_t *)page + i * stride, sizeof(word));
-		for (uint32_t b = 0; b < sizeof(word); b++, word >>= 8)
-			seen[(word >> 6) & 3] |= UINT64_C(1) << (word & 63);
+		for (uint32_t b = 0; b < sizeof(word); b++)
+			seen.values[(word >> (8 * b)) & 0xff] = 1;
 	}
-	for (uint32_t i = 0; i < RTE_DIM(seen); i++)
-		values += (uint32_t)__builtin_popcountll(seen[i]);
+	/* Eight sums side by side, each at most 32; then the sum of those, at most 128. */
+	for (uint32_t i = 0; i < RTE_DIM(seen.words); i++)
+		sums += seen.words[i];
+	values = (uint32_t)((sums * UINT64_C(0x0101010101010101)) >> 56);
 	while (class < RTE_DIM(limits) && values > limits[class])
 		class++;
 	return class;
