@@ -74,6 +74,13 @@ class Pair:
                         there.macs[port], "mtu", mtu, "netns", there.netns)
             run("ip", "-n", there.netns, "link", "set", device, "up")
 
+    def scatter_gather(self, on: bool) -> None:
+        """Whether the devices take frames in pieces, and with that segments."""
+        for node in self.nodes:
+            for device in node.devices:
+                run("ip", "netns", "exec", node.netns, "ethtool", "-K", device, "sg",
+                    "on" if on else "off")
+
 
 class Network:
     """A star of namespaces."""
@@ -146,10 +153,17 @@ table bridge telepage {{
 }}
 """)
 
-    def loss(self, percent: float, source: int | None = None, target: int | None = None) -> None:
-        """Lose frames at random, of all traffic or from and to given nodes."""
+    def loss(self, percent: float, source: int | None = None, target: int | None = None,
+             port: int | None = None) -> None:
+        """Lose frames at random, of all traffic or from and to given nodes, on all
+        bridges or on that of one port."""
         share = round(percent * 100)
-        self._rules.append(f"{self._match(source, target)} numgen random mod 10000 < {share}")
+        ports = ""
+        if port is not None:
+            names = ", ".join(f'"{self._port_name(node.number, port)}"' for node in self.nodes)
+            ports = f"iifname {{ {names} }} "
+        self._rules.append(
+            f"{ports}{self._match(source, target)} numgen random mod 10000 < {share}")
         self._apply()
 
     def cut(self, source: int, target: int, both_ways: bool = True) -> None:

@@ -110,7 +110,8 @@ def round_loss(log: Log, args: argparse.Namespace, number: int) -> None:
         for loss in args.losses:
             network.heal()
             if loss > 0:
-                network.loss(100 * loss)
+                # Not what raw frames go over: they are not sent again.
+                network.loss(100 * loss, port=0)
             print(f"  loss {loss:g}", flush=True)
             for contender in contenders(peer_run.THROUGHPUT, names, args.only):
                 log.measure({"part": "loss", "round": number, "loss": loss}, contender, stage)

@@ -172,7 +172,7 @@ CHART_LATENCY = {
     "memcached get": ("#bcbd22", "D--"), "raw frames": ("#555555", "x:"),
 }
 CHART_THROUGHPUT = {
-    peer_run.SESSION: ("#0b6e4f", "o-"), "UCX tcp put, 4 KiB": ("#1f77b4", "s-"),
+    peer_run.SESSION: ("#0b6e4f", "o-"), peer_run.STREAM: ("#5ab88a", "o--"), "UCX tcp put, 4 KiB": ("#1f77b4", "s-"),
     "UCX tcp put, 64 KiB": ("#86b7dc", "s--"), "TCP": ("#d62728", "^-"),
 }
 

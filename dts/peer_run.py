@@ -45,10 +45,10 @@ def reason(output: str) -> str:
 class Stage:
     """Two namespaces, two cores, and what has been started there."""
 
-    def __init__(self, lab: Lab, build: Path, nodes: list[Node], count: int):
+    def __init__(self, lab: Lab, build: Path, network: Pair | Network, count: int):
         self.lab = lab
         self.build = build
-        self.nodes = nodes
+        self.network = network
         self.count = count
         cores = sorted(os.sched_getaffinity(0))
         if len(cores) < 2:
@@ -58,6 +58,11 @@ class Stage:
         self.servers: dict[str, Process] = {}
         self._starts = 0
         self._port = PORT
+
+    @property
+    def nodes(self) -> list[Node]:
+        """Who asks, who serves."""
+        return self.network.nodes
 
     @property
     def address(self) -> str:
@@ -104,6 +109,18 @@ class Stage:
             kernel_addresses_remove(self.nodes)
 
     @contextlib.contextmanager
+    def nodes_speak(self) -> Iterator[None]:
+        """The devices are meanwhile as we advise for af_packet: frames in one piece."""
+        if isinstance(self.network, Network):
+            yield
+            return
+        self.network.scatter_gather(False)
+        try:
+            yield
+        finally:
+            self.network.scatter_gather(True)
+
+    @contextlib.contextmanager
     def server(self, name: str, start: Callable[[], Process]) -> Iterator[None]:
         """A server that stays, but rests while others are measured."""
         fresh = name not in self.servers
@@ -128,10 +145,10 @@ def json_rows(output: str) -> list[dict]:
 
 def bench_rows(stage: Stage, *words: object) -> list[dict]:
     """Rows of telepage-bench; it pins its two sides itself."""
-    stage._starts += 1
-    process = stage.lab.start(f"bench-{stage._starts}", stage.program("telepage-bench"), *words,
-                              "--json")
-    return json_rows(stage.finish(process, 120))
+    with stage.nodes_speak():
+        process = stage.lab.start(f"bench-{stage.port()}", stage.program("telepage-bench"),
+                                  *words, "--json")
+        return json_rows(stage.finish(process, 120))
 
 
 def bench_names(stage: Stage) -> set[str]:
@@ -283,6 +300,12 @@ def memcached(stage: Stage) -> list[dict]:
 
 # -- throughput: MB/s
 
+def telepage_stream(stage: Stage) -> float:
+    """Pages by long reads, as a program that uses shared memory gets them."""
+    row = bench_rows(stage, "page_stream_bw", *netns_words(stage))[0]
+    return row["p50"] * {"GB/s": 1000, "MB/s": 1}[row["unit"]]
+
+
 def telepage_session(stage: Stage) -> float:
     """Pages over a session; the frames that are lost are lost by the network alone."""
     rows = bench_rows(stage, "session_loss_bw", *netns_words(stage))
@@ -291,7 +314,7 @@ def telepage_session(stage: Stage) -> float:
 
 def ucx_put(stage: Stage, size: int) -> float:
     """Puts by ucx_perftest, as many at once as it likes."""
-    count = max(stage.count // 2, (256 << 20) // size if stage.count >= 1000 else 0)
+    count = max(stage.count // 2, (1 << 30) // size if stage.count >= 1000 else 0)
     return perftest(stage, UCX_TCP, "ucp_put_bw", size, count,
                     seconds=20)["overall_bw"] * (1 << 20) / 1e6
 
@@ -327,7 +350,7 @@ class Contender:
 
 EMBEDDED, ATTACHED = "telepage, embedded", "telepage, attached"
 REDIS = "Redis GET"
-SESSION = "telepage, session"
+SESSION, STREAM = "telepage, session", "telepage, page stream"
 
 LATENCY = (
     Contender("raw frames", "two bare DPDK processes, 64 to 64 and 4200 bytes", telepage_raw),
@@ -370,6 +393,8 @@ LATENCY = (
 THROUGHPUT = (
     Contender(SESSION, "`session_loss_bw`, 4 KiB pages of a set of 256 MiB", telepage_session,
               bench="session_loss_bw"),
+    Contender(STREAM, "`page_stream_bw`, reads of 1 MiB by an embedded node, set of 256 MiB",
+              telepage_stream, bench="page_stream_bw"),
     Contender("UCX tcp put, 4 KiB", "`ucx_perftest -t ucp_put_bw`, one buffer",
               lambda s: ucx_put(s, PAGE)),
     Contender("UCX tcp put, 64 KiB", "the same", lambda s: ucx_put(s, 16 * PAGE)),
@@ -382,10 +407,10 @@ LOSSES = (0.0, 1e-4, 1e-3, 1e-2)
 
 def latency_stage(lab: Lab, build: Path, count: int) -> Stage:
     """Two namespaces and two cables, one for the nodes and one for what is raw."""
-    return Stage(lab, build, Pair(lab, 2).nodes, count)
+    return Stage(lab, build, Pair(lab, 2), count)
 
 
 def loss_stage(lab: Lab, build: Path, count: int) -> tuple[Stage, Network]:
     """The same through bridges that can lose frames, without offloads."""
     network = Network(lab, 2, 2)
-    return Stage(lab, build, network.nodes, count), network
+    return Stage(lab, build, network, count), network

@@ -75,7 +75,7 @@ class TestPeers(TestSuite):
         self.programs_await()
         with Lab() as lab:
             stage, network = peer_run.loss_stage(lab, self.build, COUNT)
-            network.loss(1)
+            network.loss(1, port=0)
             for one in self.contenders(peer_run.THROUGHPUT):
                 before = network.dropped()
                 self.verify(one.run(stage) > 0, f"{one.name}: nothing")
