@@ -8,6 +8,7 @@
 #include "coherence_priv.h"
 
 #define EVICT_SCAN 64	/* slots looked at in one turn */
+#define DRAIN_SCAN 1024	/* the same by who does nothing else any more */
 
 /* Slots that will be free without more evictions. */
 static uint32_t
@@ -97,23 +98,29 @@ frame_drain(struct tp_coherence *c, const struct coherence_frame *frame)
 	return true;
 }
 
-/* All slots, again and again, until a round finds none. */
+/*
+ * All slots, again and again, until a round finds none. With all requests under way
+ * the next slots could not go: they are not passed over, or they would have to wait
+ * for the next round, through slots that others had no request for either.
+ */
 static uint32_t
 drain_poll(struct tp_coherence *c)
 {
 	uint32_t count;
 
-	for (count = 0; count < EVICT_SCAN && coherence_room(c); count++) {
+	for (count = 0; count < DRAIN_SCAN && c->request_free != 0 && coherence_room(c);
+	     count++) {
 		if (c->drain_cursor == c->config.cache_slot_count) {
 			c->drained = !c->drain_found;
 			c->drain_cursor = 0;
 			c->drain_found = false;
-			break;
+			/* What is under way ends with an event: then again. */
+			return 0;
 		}
 		c->drain_found |= frame_drain(c,
 			&c->frames[c->config.home_slot_count + c->drain_cursor++]);
 	}
-	return 1;
+	return count;
 }
 
 uint32_t

@@ -184,6 +184,75 @@ test_eviction_makes_room(void **state)
 	net_destroy(net);
 }
 
+/* All that is modified goes home; what others gave to read may stay. */
+static void
+test_drain_gives_everything_back(void **state)
+{
+	struct net_config config = { .nodes = 3, .pages = 12, .home_count = 1, .cache_slots = 16 };
+	struct net *net = net_create(&config);
+	uint32_t page;
+
+	for (page = 0; page < 12; page++)
+		done(net, page % 4 == 0 ? net_read(net, 1, page) : net_write(net, 1, page));
+	tp_coherence_drain(net->node[1].engine);
+	assert_false(tp_coherence_is_drained(net->node[1].engine));
+	net_poll_all(net);
+	/* They are all on their way, none is there. */
+	assert_false(tp_coherence_is_drained(net->node[1].engine));
+	settle(net);
+	net_poll_all(net);
+	assert_true(tp_coherence_is_drained(net->node[1].engine));
+	assert_int_equal(net->delivered[TP_MSG_PUT_M], 9);
+	for (page = 0; page < 12; page++)
+		assert_string_equal(net_home_state(net, page), page % 4 == 0 ? "S" : "U");
+	for (page = 0; page < 12; page++)
+		done(net, net_read(net, 2, page));
+	net_destroy(net);
+}
+
+/* It leaves before all is there: what its home did not get is lost, not old. */
+static void
+test_drain_cut_short_loses_what_is_under_way(void **state)
+{
+	struct net_config config = { .nodes = 3, .pages = 4, .home_count = 1 };
+	struct net *net = net_create(&config);
+	uint32_t page, lost = 0, op;
+
+	for (page = 0; page < 4; page++)
+		done(net, net_write(net, 1, page));
+	tp_coherence_drain(net->node[1].engine);
+	net_poll_all(net);
+	net_deliver(net, 0);
+	net_crash(net, 1);
+	net_fence(net, 1);
+	net_run(net);
+	for (page = 0; page < 4; page++) {
+		op = net_read(net, 2, page);
+		net_run(net);
+		lost += net->op[op].result.reason == TP_NODE_CRASHED;
+		assert_true(net->op[op].result.reason == TP_NODE_CRASHED ||
+			net->op[op].result.reason == TP_OK);
+	}
+	assert_int_equal(lost, 3);
+	net_destroy(net);
+}
+
+/* A home that is down takes nothing, and is not waited for. */
+static void
+test_drain_does_not_wait_for_home_that_is_down(void **state)
+{
+	struct net_config config = { .nodes = 2, .pages = 4, .home_count = 1 };
+	struct net *net = net_create(&config);
+
+	done(net, net_write(net, 1, 0));
+	net_session_down(net, 0, 1);
+	tp_coherence_drain(net->node[1].engine);
+	net_poll_all(net);
+	net_poll_all(net);
+	assert_true(tp_coherence_is_drained(net->node[1].engine));
+	net_destroy(net);
+}
+
 static void
 test_home_memory_exhausted_is_refused(void **state)
 {
@@ -219,6 +288,9 @@ main(void)
 		cmocka_unit_test(test_atomic_recalls_and_invalidates),
 		cmocka_unit_test(test_flush_gives_the_copy_back),
 		cmocka_unit_test(test_eviction_makes_room),
+		cmocka_unit_test(test_drain_gives_everything_back),
+		cmocka_unit_test(test_drain_cut_short_loses_what_is_under_way),
+		cmocka_unit_test(test_drain_does_not_wait_for_home_that_is_down),
 		cmocka_unit_test(test_home_memory_exhausted_is_refused),
 	};
 

@@ -1,0 +1,51 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# Copyright (c) 2026 Telepage developers
+"""A node that leaves in order with many changes that are at home elsewhere."""
+
+import time
+
+from cluster import PATIENT
+from cluster_suite import MIB, ClusterSuite
+
+CACHE = 192 * MIB
+PAGE = 4096
+
+
+class TestLeave(ClusterSuite):
+    """SIGTERM of a node whose cache is full of modified copies."""
+
+    fresh_cluster = True
+    node_count = 2
+    settings = {**PATIENT, "cache_mib": 256, "home_mib": 256, "heap_mib": 1}
+    hugepages = 1200
+
+    def test_node_with_full_cache_leaves_its_changes(self) -> None:
+        """What it has no time to give back is VOID, and nothing is old.
+
+        Steps:
+            Write each page of 192 MiB at home on node 1 from node 2, so that node 2 has the
+            only current copies. Stop node 2 by SIGTERM; read everything on node 1.
+        Verify:
+            Node 2 ends with status 0 within 1.5 s. Each word reads the value written, or
+            VOID because the node has gone; which is at most what did not fit in its time.
+        """
+        region = self.region("big", f"{CACHE // MIB}M", "--distribution", "home", "--nodes",
+                             "1")
+        words, truth = CACHE // PAGE, self.truth()
+        write = self.load(2, "write", region, words=words, stride=PAGE, truth=truth,
+                          count=words).result(60)
+        self.verify_clean(write)
+        before = self.cluster.telemetry(1)
+        begun = time.monotonic()
+        self.verify(self.cluster.processes.pop(2).stop(seconds=5) == 0, "status is not 0")
+        seconds = time.monotonic() - begun
+        self.verify(seconds < 1.5, f"node 2 took {seconds:.2f} s to leave")
+        self.cluster.await_members(1, [1])
+        lost = self.cluster.telemetry(1)["pages_lost"] - before["pages_lost"]
+        print(f"        left in {seconds:.2f} s, {lost} of {words} pages lost", flush=True)
+        watch = self.load(1, "watch", region, words=words, stride=PAGE, truth=truth,
+                          count=words, until_void=3000)
+        result = watch.result(60)
+        self.verify(result["errors"] == 0, result["error"])
+        self.verify(set(result["reasons"]) <= {"node crashed"}, f"VOID: {result['reasons']}")
+        self.verify(lost or not result["reasons"], f"VOID, not lost: {result['reasons']}")
