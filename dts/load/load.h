@@ -57,6 +57,9 @@ struct load {
 	/* what came out */
 	uint64_t done;
 	uint64_t unknown;
+	uint64_t settled_done;	/* of the unknown: they were done, as was learnt later */
+	uint64_t settled_never;	/* they were not, and never will be */
+	uint64_t settled_open;	/* still asked after at the end */
 	uint64_t errors;	/* values that no correct memory yields */
 	uint64_t void_count;
 	uint64_t voids[TP_REASON_COUNT];

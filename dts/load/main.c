@@ -219,6 +219,9 @@ main_print(const struct load *load, const char *mode, double seconds)
 	printf("{\"mode\": \"%s\", \"done\": %" PRIu64 ", \"unknown\": %" PRIu64
 	       ", \"errors\": %" PRIu64 ", \"error\": \"%s\", \"seconds\": %.6f", mode, load->done,
 	       load->unknown, load->errors, load->error, seconds);
+	printf(", \"settled_done\": %" PRIu64 ", \"settled_never\": %" PRIu64
+	       ", \"settled_open\": %" PRIu64, load->settled_done, load->settled_never,
+	       load->settled_open);
 	printf(", \"longest_ns\": %" PRIu64 ", \"void_longest_ns\": %" PRIu64 ", \"reasons\": {",
 	       load->longest_ns, load->void_longest_ns);
 	for (i = 0; i < TP_REASON_COUNT; i++) {

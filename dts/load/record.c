@@ -3,7 +3,8 @@
  *
  * record: reads, writes and compare-and-swaps of words that others use, too,
  * each noted with when it began and ended and what came of it. Every value
- * written is unique, so that a reader tells whose it saw.
+ * written is unique, so that a reader tells whose it saw. A swap that ended unknown
+ * is asked after until its fate is known: then that is noted, and must fit, too.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -20,6 +21,16 @@
 #define RECORD_PAUSE_US 300
 #define RECORD_VOID_PAUSE_US 2000
 #define RECORD_CHUNK 4096u
+#define RECORD_OPEN_MAX 32		/* unknown swaps that are asked after */
+#define RECORD_ASK_NS 20000000u		/* from one question to the next */
+#define RECORD_ASKS_MAX 50
+
+/* A swap that ended unknown. */
+struct recorder_open {
+	struct tp_op op;
+	uint64_t index;		/* of its record */
+	uint32_t asks;
+};
 
 struct recorder {
 	struct load *load;
@@ -27,6 +38,10 @@ struct recorder {
 	uint64_t count;
 	uint64_t value;		/* of the last write */
 	uint64_t *seen;		/* shape [words]: what a CAS expects */
+	struct tp_op op;	/* of the last swap */
+	struct recorder_open open[RECORD_OPEN_MAX];
+	uint32_t open_count;
+	uint64_t asked_tsc;
 };
 
 static void
@@ -50,7 +65,6 @@ recorder_run(struct recorder *recorder, struct record *record)
 {
 	struct load *load = recorder->load;
 	uint64_t offset = load_word_offset(load, record->word);
-	uint64_t old = 0;
 	struct tp_result result;
 
 	switch (record->kind) {
@@ -62,9 +76,10 @@ recorder_run(struct recorder *recorder, struct record *record)
 		result = tp_write(load->thread, load->region, offset, &record->operand, 8);
 		break;
 	default:
-		result = tp_atomic_cas64(load->thread, load->region, offset, record->compare,
-					 record->operand, &old);
-		record->result = old;
+		tp_submit_atomic(load->thread, load->region, offset, TP_ATOMIC_CAS, 8,
+				 record->operand, record->compare, &recorder->op);
+		result = tp_op_wait(load->thread, &recorder->op);
+		record->result = recorder->op.value;
 		record->has_result = 1;
 		break;
 	}
@@ -104,14 +119,72 @@ recorder_reopen(struct recorder *recorder)
 	memset(recorder->seen, 0, load->words * sizeof(*recorder->seen));
 }
 
+/* The last record is that of a swap that ended unknown. */
+static void
+recorder_open_add(struct recorder *recorder)
+{
+	if (recorder->open_count == RECORD_OPEN_MAX)
+		return;
+	recorder->open[recorder->open_count++] = (struct recorder_open){
+		.op = recorder->op,
+		.index = recorder->count - 1,
+	};
+}
+
+/* What was asked after is known, or never will be. @return true: one of the two. */
+static bool
+recorder_settled(struct recorder *recorder, struct recorder_open *open, struct tp_result result)
+{
+	struct record *record = &recorder->records[open->index];
+
+	if (tp_result_is_ok(result)) {
+		record->outcome = RECORD_DONE;
+		record->response = rte_rdtsc_precise();
+		record->result = open->op.value;
+		recorder->load->settled_done++;
+		return true;
+	}
+	if (result.effect == TP_EFFECT_NOT_DONE) {
+		record->outcome = RECORD_NOT_DONE;
+		recorder->load->settled_never++;
+		return true;
+	}
+	/* Of another generation no home knows anything; the others may yet. */
+	return result.reason == TP_GENERATION || ++open->asks == RECORD_ASKS_MAX;
+}
+
+/* Ask after one of them. */
+static void
+recorder_ask(struct recorder *recorder)
+{
+	struct load *load = recorder->load;
+	struct recorder_open *open = &recorder->open[0];
+	uint64_t started = tp_client_tsc(load->client), ns;
+	struct tp_result result = tp_op_settle(load->thread, load->region, &open->op);
+
+	ns = load_ns_since(load, started);
+	load->longest_ns = RTE_MAX(load->longest_ns, ns);
+	if (!recorder_settled(recorder, open, result)) {
+		/* The others first, before it is asked again. */
+		struct recorder_open again = *open;
+
+		memmove(open, open + 1, (recorder->open_count - 1) * sizeof(*open));
+		recorder->open[recorder->open_count - 1] = again;
+	} else {
+		memmove(open, open + 1, --recorder->open_count * sizeof(*open));
+	}
+	recorder->asked_tsc = tp_client_tsc(load->client);
+}
+
 /* Note what is known of it. */
 static void
 recorder_end(struct recorder *recorder, struct record *record, struct tp_result result)
 {
 	uint64_t generation = tp_client_region_info(recorder->load->region)->generation;
+	bool one_generation = generation == record->generation;
 
 	record->outcome = tp_result_is_ok(result) ? RECORD_DONE : RECORD_UNKNOWN;
-	if (generation != record->generation) {
+	if (!one_generation) {
 		/* Attached again meanwhile: it was in the one generation or in the other. */
 		record->outcome = RECORD_UNKNOWN;
 		if (record->kind != TP_ATOMIC_LOAD)
@@ -125,16 +198,24 @@ recorder_end(struct recorder *recorder, struct record *record, struct tp_result 
 		recorder->seen[record->word] = record->kind == TP_ATOMIC_LOAD ? record->result :
 			record->operand;
 	recorder_add(recorder, record);
+	if (one_generation && record->outcome == RECORD_UNKNOWN &&
+	    record->kind == TP_ATOMIC_CAS)
+		recorder_open_add(recorder);
 }
 
 static void
 recorder_once(struct recorder *recorder)
 {
 	struct load *load = recorder->load;
-	struct record record = recorder_choose(recorder);
-	uint64_t misses = tp_thread_stats_get(load->thread)->misses;
 	struct tp_result result;
+	struct record record;
+	uint64_t misses;
 
+	if (recorder->open_count != 0 &&
+	    load_ns_since(load, recorder->asked_tsc) > RECORD_ASK_NS)
+		recorder_ask(recorder);
+	record = recorder_choose(recorder);
+	misses = tp_thread_stats_get(load->thread)->misses;
 	record.invoke = rte_rdtsc_precise();
 	result = recorder_run(recorder, &record);
 	record.response = rte_rdtsc_precise();
@@ -151,12 +232,27 @@ recorder_once(struct recorder *recorder)
 	usleep(RECORD_VOID_PAUSE_US);
 }
 
+/* All but those that were not done. */
+static bool
+recorder_write(const struct recorder *recorder, FILE *file)
+{
+	uint64_t i;
+
+	for (i = 0; i < recorder->count; i++)
+		if (recorder->records[i].outcome != RECORD_NOT_DONE &&
+		    fwrite(&recorder->records[i], sizeof(recorder->records[i]), 1, file) != 1)
+			return false;
+	return true;
+}
+
 void
 load_record(struct load *load)
 {
-	struct recorder recorder = { .load = load };
+	static struct recorder recorder;
 	FILE *file = load->record_path != NULL ? fopen(load->record_path, "we") : NULL;
+	uint32_t left;
 
+	recorder.load = load;
 	recorder.seen = calloc(load->words, sizeof(*recorder.seen));
 	if (file == NULL || recorder.seen == NULL) {
 		load_fault(load, "record needs --record FILE and memory: %s", strerror(errno));
@@ -164,8 +260,10 @@ load_record(struct load *load)
 	}
 	while (load_goes_on(load))
 		recorder_once(&recorder);
-	if (fwrite(recorder.records, sizeof(*recorder.records), recorder.count, file) !=
-	    recorder.count || fclose(file) != 0)
+	for (left = recorder.open_count; left > 0; left--)
+		recorder_ask(&recorder);
+	load->settled_open = recorder.open_count;
+	if (!recorder_write(&recorder, file) || fclose(file) != 0)
 		load_fault(load, "cannot write the records: %s", strerror(errno));
 	free(recorder.records);
 	free(recorder.seen);

@@ -13,6 +13,7 @@
 enum record_outcome {
 	RECORD_DONE,
 	RECORD_UNKNOWN,		/* may take effect later, or never */
+	RECORD_NOT_DONE,	/* in no file: it never was there */
 };
 
 struct record {

@@ -111,7 +111,9 @@ class TestRestart(ClusterSuite):
                                  timeout=600).splitlines()[-1])
         voids = sum(sum(result["reasons"].values()) for result in results)
         print(f"        {what}: {verdict['operations']} operations, {voids} VOID, "
-              f"{verdict['unknown']} unknown, longest "
+              f"{verdict['unknown']} unknown, settled: "
+              f"{sum(result['settled_done'] for result in results)} done, "
+              f"{sum(result['settled_never'] for result in results)} never, longest "
               f"{max(result['longest_ns'] for result in results) / 1e6:.0f} ms", flush=True)
         self.verify(verdict["violations"] == 0, f"{what}: not linearizable: {verdict}")
         self.verify(verdict["gave_up"] * 10 < verdict["words"],
