@@ -71,6 +71,11 @@ sharing)
 			run $name --pmd $pmd
 		done
 	done
+	for pmd in af_xdp tap; do
+		for name in raw_rtt node_miss_lat client_miss_lat; do
+			run $name --pmd $pmd
+		done
+	done
 	run pool_loan_rate
 	run directory_bytes_per_page
 	;;
@@ -81,7 +86,7 @@ fabric)
 	done
 	;;
 life)
-	for pmd in memif af_packet tap; do
+	for pmd in memif af_packet af_xdp tap; do
 		run node_idle_cpu --pmd $pmd
 	done
 	run attach_lat

@@ -24,6 +24,7 @@
 enum bench_pmd {
 	BENCH_PMD_MEMIF,
 	BENCH_PMD_AF_PACKET,
+	BENCH_PMD_AF_XDP,
 	BENCH_PMD_TAP,
 	BENCH_PMD_COUNT
 };
@@ -187,6 +188,9 @@ const char *bench_pmd_name(enum bench_pmd pmd);
 
 /** PMD by name, BENCH_PMD_COUNT when unknown. */
 enum bench_pmd bench_pmd_find(const char *name);
+
+/** MTU of its ports. */
+uint16_t bench_pmd_mtu(enum bench_pmd pmd);
 
 /**
  * Make what the PMD stands on: for all but memif a private network namespace. Where

@@ -13,7 +13,6 @@
 #include "cluster.h"
 
 #define CLUSTER_NET 0x0a540000u		/* 10.84.0.0, in a namespace or on memif */
-#define CLUSTER_MTU 9000
 #define CLUSTER_READY_NS UINT64_C(10000000000)
 #define CLUSTER_STOP_NS UINT64_C(1000000000)
 #define CLUSTER_THREADS 2
@@ -44,7 +43,7 @@ node_config_fill(const struct bench *bench, const struct bench_node_config *from
 	config->port_count = 1;
 	snprintf(config->ports[0].device, sizeof(config->ports[0].device), "%s", from->device);
 	config->ports[0].ip = CLUSTER_NET + from->id;
-	config->ports[0].mtu = CLUSTER_MTU;
+	config->ports[0].mtu = bench_pmd_mtu(bench->pmd);
 	config->attach = from->attach;
 	if (from->attach)
 		bench_node_socket_path(bench, from->id, config->socket_path,

@@ -80,7 +80,7 @@ daemon_ports_write(const struct bench *bench, const struct bench_daemon_config *
 		fprintf(file, "[port %u]\ndevice = net_%s%u\nip = 10.84.0.%u\nmtu = %u\n", i,
 			bench_pmd_name(bench->pmd), links[i].pair, config->id,
 			/* The tap driver of 22.11 cuts longer frames. */
-			bench->pmd == BENCH_PMD_TAP ? 1500 : 9000);
+			bench_pmd_mtu(bench->pmd));
 		if (links[i].peer != 0)
 			fprintf(file, "[peer %u]\nport = %u\n", links[i].peer, i);
 	}

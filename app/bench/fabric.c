@@ -21,10 +21,8 @@
 #include "tp_link_ethdev.h"
 #include "tp_link_fault.h"
 
-#define FABRIC_MTU 9000u		/* as the ports of link.c */
 #define FABRIC_DESCRIPTORS 256u
 #define FABRIC_MBUFS 4095u
-#define FABRIC_MBUF_CACHE 64u
 #define FABRIC_NET 0x0a000000u		/* 10.0.0.0 */
 #define FABRIC_PUSH 8u			/* pages streamed in a turn at most */
 #define FABRIC_UP_NS UINT64_C(10000000000)
@@ -144,12 +142,12 @@ static const struct tp_endpoint_ops asker_ops = {
 static int
 side_port_start(struct fabric_side *side)
 {
-	struct rte_mempool *pool = rte_pktmbuf_pool_create("fabric", FABRIC_MBUFS,
-		FABRIC_MBUF_CACHE, 0, tp_port_mbuf_bytes(FABRIC_MTU), SOCKET_ID_ANY);
+	uint16_t wanted = bench_pmd_mtu(side->bench->pmd);
+	struct rte_mempool *pool = tp_port_pool_create("fabric", 0, 1, wanted, FABRIC_MBUFS);
 	const struct tp_port_config config = {
 		.port = 0,
 		.queues = 1,
-		.mtu = FABRIC_MTU,
+		.mtu = wanted,
 		.rx_descriptors = FABRIC_DESCRIPTORS,
 		.tx_descriptors = FABRIC_DESCRIPTORS,
 		.pools = &pool,

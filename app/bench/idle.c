@@ -183,8 +183,7 @@ idle_start(struct idle_bench *idle)
 		ret = bench_daemon_attach(&idle->asker, &idle->client);
 	if (ret == 0)
 		ret = bench_link_join(bench, 0);
-	/* No frame of a page goes through a tap device: that node is alone. */
-	if (ret == 0 && bench->pmd != BENCH_PMD_TAP)
+	if (ret == 0)
 		ret = bench_daemon_reach(idle->client, IDLE_HOME, &epoch);
 	if (ret == 0)
 		ret = -clock_getcpuclockid(idle->asker.pid, &idle->clock);
@@ -207,9 +206,9 @@ bench_idle(struct bench *bench)
 	}
 	if (ret == 0)
 		ret = idle_row(&idle, "node_wake_local_lat", "us", us, idle_nop, IDLE_PAGES);
-	if (ret == 0 && bench->pmd != BENCH_PMD_TAP)
+	if (ret == 0)
 		ret = idle_region_fill(&idle);
-	if (ret == 0 && bench->pmd != BENCH_PMD_TAP)
+	if (ret == 0)
 		ret = idle_row(&idle, "node_wake_remote_lat", "us", us, idle_miss, IDLE_PAGES);
 	tp_client_detach(idle.client);
 	bench_daemon_end(&idle.asker, SIGTERM);

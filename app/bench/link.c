@@ -29,17 +29,31 @@
  */
 #define MEMIF_ARGS "bsize=10240,rsize=8"
 #define AF_PACKET_ARGS "blocksz=36864,framesz=9216,framecnt=256"
+/* Who polls all the time needs no system call for each time that it finds nothing. */
+#define AF_XDP_ARGS "busy_budget=0"
 
-static const char * const pmd_names[BENCH_PMD_COUNT] = {
-	[BENCH_PMD_MEMIF] = "memif",
-	[BENCH_PMD_AF_PACKET] = "af_packet",
-	[BENCH_PMD_TAP] = "tap",
+static const struct {
+	const char *name;
+	uint16_t mtu;
+} pmds[BENCH_PMD_COUNT] = {
+	[BENCH_PMD_MEMIF] = { "memif", 9000 },
+	[BENCH_PMD_AF_PACKET] = { "af_packet", 9000 },
+	/* A frame is in one page of the kernel. */
+	[BENCH_PMD_AF_XDP] = { "af_xdp", 3400 },
+	/* The driver of DPDK 22.11 cuts what is longer. */
+	[BENCH_PMD_TAP] = { "tap", 1500 },
 };
 
 const char *
 bench_pmd_name(enum bench_pmd pmd)
 {
-	return pmd_names[pmd];
+	return pmds[pmd].name;
+}
+
+uint16_t
+bench_pmd_mtu(enum bench_pmd pmd)
+{
+	return pmds[pmd].mtu;
 }
 
 enum bench_pmd
@@ -48,7 +62,7 @@ bench_pmd_find(const char *name)
 	unsigned int pmd;
 
 	for (pmd = 0; pmd < BENCH_PMD_COUNT; pmd++)
-		if (strcmp(name, pmd_names[pmd]) == 0)
+		if (strcmp(name, pmds[pmd].name) == 0)
 			break;
 	return pmd;
 }
@@ -108,12 +122,12 @@ ipv6_disable(void)
  * kernel refuses. So those of devices are far apart.
  */
 static int
-veth_make(unsigned int pair)
+veth_make(unsigned int pair, uint16_t mtu)
 {
 	int ret;
 
-	ret = ip_run("ip link add tpb%u.0 index %u mtu 9000 type veth peer name tpb%u.1 index %u "
-		     "mtu 9000", pair, (2 * pair + 1) << 12, pair, (2 * pair + 2) << 12);
+	ret = ip_run("ip link add tpb%u.0 index %u mtu %u type veth peer name tpb%u.1 index %u "
+		     "mtu %u", pair, (2 * pair + 1) << 12, mtu, pair, (2 * pair + 2) << 12, mtu);
 	if (ret == 0)
 		ret = ip_run("ip link set tpb%u.0 up", pair);
 	if (ret == 0)
@@ -158,8 +172,8 @@ bench_link_prepare(struct bench *bench, unsigned int pair_count)
 	}
 	ipv6_disable();
 	for (unsigned int i = 0; i < pair_count && ret == 0; i++)
-		if (bench->pmd == BENCH_PMD_AF_PACKET)
-			ret = veth_make(i);
+		if (bench->pmd != BENCH_PMD_TAP)
+			ret = veth_make(i, bench_pmd_mtu(bench->pmd));
 	return ret;
 }
 
@@ -184,9 +198,15 @@ bench_link_vdev(const struct bench *bench, unsigned int pair, unsigned int side,
 		snprintf(vdev, BENCH_VDEV_CHARS,
 			 "--vdev=net_af_packet%u,iface=tpb%u.%u," AF_PACKET_ARGS, pair, pair, side);
 		break;
+	case BENCH_PMD_AF_XDP:
+		snprintf(vdev, BENCH_VDEV_CHARS, "--vdev=net_af_xdp%u,iface=tpb%u.%u," AF_XDP_ARGS,
+			 pair, pair, side);
+		break;
 	default:
-		snprintf(vdev, BENCH_VDEV_CHARS, "--vdev=net_tap%u,iface=tpt%u.%u", pair, pair,
-			 side);
+		/* Forked processes draw the same random addresses. */
+		snprintf(vdev, BENCH_VDEV_CHARS,
+			 "--vdev=net_tap%u,iface=tpt%u.%u,mac=02:54:50:00:%02x:%02x", pair, pair,
+			 side, pair, side);
 		break;
 	}
 }

@@ -69,7 +69,7 @@ static void
 usage(FILE *out)
 {
 	fprintf(out, "usage: telepage-bench list\n"
-		     "       telepage-bench NAME [--pmd memif|af_packet|tap] [--neighbour] [--json]\n"
+		     "       telepage-bench NAME [--pmd memif|af_packet|af_xdp|tap] [--neighbour] [--json]\n"
 		     "                      [--netns A,B]   af_packet between devices net0, net1 "
 		     "of two namespaces\n");
 }

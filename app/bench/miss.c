@@ -136,11 +136,6 @@ miss_run(struct bench *bench, const struct miss_kind *kind)
 	struct miss_bench miss;
 	int ret;
 
-	if (bench->pmd == BENCH_PMD_TAP) {
-		fprintf(stderr, "telepage-bench: %s: tap carries no frame with a page\n",
-			kind->name);
-		return -ENOTSUP;
-	}
 	ret = miss_bench_init(&miss, bench, kind->attached, kind->cache_mib);
 	if (ret == 0)
 		ret = miss_measure(&miss, kind);

@@ -29,6 +29,7 @@ miss_device(const struct bench *bench, unsigned int pair)
 	static const char * const names[BENCH_PMD_COUNT][2] = {
 		[BENCH_PMD_MEMIF] = { "net_memif0", "net_memif1" },
 		[BENCH_PMD_AF_PACKET] = { "net_af_packet0", "net_af_packet1" },
+		[BENCH_PMD_AF_XDP] = { "net_af_xdp0", "net_af_xdp1" },
 		[BENCH_PMD_TAP] = { "net_tap0", "net_tap1" },
 	};
 
@@ -243,6 +244,8 @@ miss_processes_start(struct miss_bench *miss, bool attached)
 	ret = bench_eal_start(bench, 0, (const char (*)[BENCH_VDEV_CHARS])vdevs, count);
 	if (ret == 0)
 		ret = miss_raw_open(miss, &miss->raw, &miss->home);
+	if (ret == 0)
+		ret = bench_link_join(bench, MISS_RAW_PAIR);
 	return ret == 0 ? bench_raw_await(&miss->raw) : ret;
 }
 
@@ -325,6 +328,8 @@ miss_bench_init(struct miss_bench *miss, struct bench *bench, bool attached, uin
 		ret = miss_processes_start(miss, attached);
 	if (ret == 0)
 		ret = attached ? miss_attach(miss) : miss_embed(miss);
+	if (ret == 0)
+		ret = bench_link_join(bench, MISS_NODE_PAIR);
 	if (ret == 0)
 		ret = miss_region_fill(miss);
 	return ret;

@@ -2,7 +2,7 @@
  * Copyright (c) 2026 Telepage developers
  *
  * The raw ping-pong. A request is 64 bytes and names a page; the reply is 64
- * bytes, or 104 and the page. Frames are of an Ethernet type that the kernel
+ * bytes, or 104 and the page, or frames of 104 and a part of it. Frames are of an Ethernet type that the kernel
  * knows nothing about.
  */
 #include <assert.h>
@@ -18,6 +18,7 @@
 #include <rte_mbuf.h>
 
 #include "raw.h"
+#include "tp_link_ethdev.h"
 
 #define RAW_ETHER_TYPE 0x88b5		/* IEEE: local experiments */
 #define RAW_PAYLOAD_OFFSET (BENCH_RAW_PAGE_BYTES - BENCH_PAGE_BYTES)
@@ -26,11 +27,12 @@
 #define RAW_MBUF_CACHE 64
 #define RAW_RING 256
 #define RAW_BURST 32
+#define RAW_PARTS_MAX 3			/* at an MTU of 1500 */
 #define RAW_LINK_SECONDS 10
 
 struct raw_frame {
 	struct rte_ether_hdr ether;
-	uint16_t reserved;
+	uint16_t part;
 	uint64_t sequence;
 	uint32_t page;
 	uint32_t reply_bytes;
@@ -65,12 +67,18 @@ int
 bench_raw_open(struct bench_raw *raw, struct bench *bench, uint16_t port,
 	       struct bench_peer *peer)
 {
+	uint16_t mtu = bench_pmd_mtu(bench->pmd);
 	char name[24];
 
 	*raw = (struct bench_raw){ .port = port, .peer = peer };
+	raw->part_bytes = RTE_MIN(BENCH_PAGE_BYTES, mtu + RTE_ETHER_HDR_LEN - RAW_PAYLOAD_OFFSET);
+	raw->part_count = (BENCH_PAGE_BYTES + raw->part_bytes - 1) / raw->part_bytes;
 	snprintf(name, sizeof(name), "raw%u", port);
-	raw->mbufs = rte_pktmbuf_pool_create(name, RAW_MBUF_COUNT, RAW_MBUF_CACHE, 0,
-					     RAW_MBUF_BYTES, SOCKET_ID_ANY);
+	if (bench->pmd == BENCH_PMD_AF_XDP)
+		raw->mbufs = tp_port_pool_create(name, port, 1, mtu, RAW_MBUF_COUNT);
+	else
+		raw->mbufs = rte_pktmbuf_pool_create(name, RAW_MBUF_COUNT, RAW_MBUF_CACHE, 0,
+						     RAW_MBUF_BYTES, SOCKET_ID_ANY);
 	if (raw->mbufs == NULL)
 		return -rte_errno;
 	raw->page_count = BENCH_RAW_SET_BYTES / BENCH_PAGE_BYTES;
@@ -106,51 +114,90 @@ raw_frame_is_ours(const struct rte_mbuf *mbuf)
 	       frame->ether.ether_type == RTE_BE16(RAW_ETHER_TYPE);
 }
 
-/* Turn a request into its reply in place; false when it is none. */
+/* One frame of a reply, of a request that was answered in place or a new one. */
 static bool
-raw_answer(struct bench_raw *raw, struct rte_mbuf *mbuf)
+raw_part_fill(const struct bench_raw *raw, struct rte_mbuf *mbuf, uint32_t part)
 {
 	struct raw_frame *frame = rte_pktmbuf_mtod(mbuf, struct raw_frame *);
-	struct rte_ether_addr asker;
-	uint8_t *page;
+	const uint8_t *page = raw->pages + (size_t)frame->page * BENCH_PAGE_BYTES;
+	uint32_t from = part * raw->part_bytes;
+	uint32_t bytes = RTE_MIN(raw->part_bytes, BENCH_PAGE_BYTES - from);
 
-	if (!raw_frame_is_ours(mbuf) || frame->page >= raw->page_count)
+	if (rte_pktmbuf_append(mbuf, (uint16_t)(RAW_PAYLOAD_OFFSET + bytes -
+						rte_pktmbuf_data_len(mbuf))) == NULL)
 		return false;
-	asker = frame->ether.src_addr;
-	frame->ether.src_addr = frame->ether.dst_addr;
-	frame->ether.dst_addr = asker;
-	page = raw->pages + (size_t)frame->page * BENCH_PAGE_BYTES;
-	if (frame->reply_bytes == BENCH_RAW_PAGE_BYTES) {
-		if (rte_pktmbuf_append(mbuf, BENCH_RAW_PAGE_BYTES -
-				       rte_pktmbuf_data_len(mbuf)) == NULL)
-			return false;
-		memcpy((uint8_t *)frame + RAW_PAYLOAD_OFFSET, page, BENCH_PAGE_BYTES);
-	}
+	frame->part = (uint16_t)part;
+	memcpy((uint8_t *)frame + RAW_PAYLOAD_OFFSET, page + from, bytes);
 	/* The page's first word goes with every reply: the asker checks it. */
 	memcpy(frame->pad, page, sizeof(uint64_t));
 	return true;
+}
+
+/* The frames of a page after its first, whose head they share. How many. */
+static uint16_t
+raw_parts_make(struct bench_raw *raw, const struct rte_mbuf *first, struct rte_mbuf **replies)
+{
+	uint16_t count = 0;
+
+	for (uint32_t part = 1; part < raw->part_count; part++) {
+		struct rte_mbuf *mbuf = rte_pktmbuf_alloc(raw->mbufs);
+		char *head = mbuf == NULL ? NULL :
+			rte_pktmbuf_append(mbuf, sizeof(struct raw_frame));
+
+		if (head == NULL)
+			break;
+		memcpy(head, rte_pktmbuf_mtod(first, const void *), sizeof(struct raw_frame));
+		replies[count++] = mbuf;
+		raw_part_fill(raw, mbuf, part);
+	}
+	return count;
+}
+
+/* Turn a request into its reply, the first frame in place. Frames; 0 when it is none. */
+static uint16_t
+raw_answer(struct bench_raw *raw, struct rte_mbuf *mbuf, struct rte_mbuf **replies)
+{
+	struct raw_frame *frame = rte_pktmbuf_mtod(mbuf, struct raw_frame *);
+	struct rte_ether_addr asker;
+
+	if (!raw_frame_is_ours(mbuf) || frame->page >= raw->page_count)
+		return 0;
+	asker = frame->ether.src_addr;
+	frame->ether.src_addr = frame->ether.dst_addr;
+	frame->ether.dst_addr = asker;
+	replies[0] = mbuf;
+	if (frame->reply_bytes != BENCH_RAW_PAGE_BYTES) {
+		memcpy(frame->pad, raw->pages + (size_t)frame->page * BENCH_PAGE_BYTES,
+		       sizeof(uint64_t));
+		return 1;
+	}
+	if (!raw_part_fill(raw, mbuf, 0))
+		return 0;
+	return raw->part_count == 1 ? 1 : 1 + raw_parts_make(raw, mbuf, &replies[1]);
 }
 
 unsigned int
 bench_raw_answer(struct bench_raw *raw)
 {
 	struct rte_mbuf *mbufs[RAW_BURST];
+	struct rte_mbuf *replies[RAW_BURST * RAW_PARTS_MAX];
 	uint16_t count = rte_eth_rx_burst(raw->port, 0, mbufs, RAW_BURST);
-	uint16_t replies = 0;
+	uint16_t reply_count = 0;
 	uint16_t sent;
 
 	for (uint16_t i = 0; i < count; i++) {
-		if (raw_answer(raw, mbufs[i]))
-			mbufs[replies++] = mbufs[i];
-		else
+		uint16_t made = raw_answer(raw, mbufs[i], &replies[reply_count]);
+
+		if (made == 0)
 			rte_pktmbuf_free(mbufs[i]);
+		reply_count += made;
 	}
-	if (replies == 0)
+	if (reply_count == 0)
 		return 0;
-	sent = rte_eth_tx_burst(raw->port, 0, mbufs, replies);
+	sent = rte_eth_tx_burst(raw->port, 0, replies, reply_count);
 	/* A lost reply is the asker's timeout. */
-	for (uint16_t i = sent; i < replies; i++)
-		rte_pktmbuf_free(mbufs[i]);
+	for (uint16_t i = sent; i < reply_count; i++)
+		rte_pktmbuf_free(replies[i]);
 	return sent;
 }
 
@@ -203,21 +250,27 @@ raw_request(struct bench_raw *raw, uint32_t page, uint32_t reply_bytes)
 	return mbuf;
 }
 
-/* Take the reply out of a frame: true when it is the one awaited and right. */
-static bool
+/* Take the reply out of a frame: a bit for the part that it is, 0 when not awaited or wrong. */
+static uint32_t
 raw_take(struct bench_raw *raw, struct rte_mbuf *mbuf, uint32_t page, uint32_t reply_bytes)
 {
 	const struct raw_frame *frame = rte_pktmbuf_mtod(mbuf, const struct raw_frame *);
 	uint64_t word;
 
 	if (!raw_frame_is_ours(mbuf) || frame->sequence != raw->sequence ||
-	    rte_pktmbuf_data_len(mbuf) < reply_bytes)
-		return false;
-	if (reply_bytes == BENCH_RAW_PAGE_BYTES)
-		memcpy(raw->pages + (size_t)page * BENCH_PAGE_BYTES,
-		       (const uint8_t *)frame + RAW_PAYLOAD_OFFSET, BENCH_PAGE_BYTES);
+	    frame->part >= raw->part_count)
+		return 0;
+	if (reply_bytes == BENCH_RAW_PAGE_BYTES) {
+		uint32_t from = frame->part * raw->part_bytes;
+		uint32_t bytes = RTE_MIN(raw->part_bytes, BENCH_PAGE_BYTES - from);
+
+		if (rte_pktmbuf_data_len(mbuf) < RAW_PAYLOAD_OFFSET + bytes)
+			return 0;
+		memcpy(raw->pages + (size_t)page * BENCH_PAGE_BYTES + from,
+		       (const uint8_t *)frame + RAW_PAYLOAD_OFFSET, bytes);
+	}
 	memcpy(&word, frame->pad, sizeof(word));
-	return word == page;
+	return word == page ? 1u << frame->part : 0;
 }
 
 int
@@ -229,7 +282,8 @@ bench_raw_fetch(void *context, uint64_t *ticks)
 	uint64_t start = rte_rdtsc_precise();
 	struct rte_mbuf *mbuf = raw_request(raw, page, op->reply_bytes);
 	struct rte_mbuf *mbufs[RAW_BURST];
-	bool taken = false;
+	uint32_t wanted = op->reply_bytes == BENCH_RAW_PAGE_BYTES ? (1u << raw->part_count) - 1 : 1;
+	uint32_t taken = 0;
 	uint16_t count;
 
 	if (mbuf == NULL)
@@ -240,7 +294,7 @@ bench_raw_fetch(void *context, uint64_t *ticks)
 			return -ENETDOWN;
 		}
 	}
-	while (!taken) {
+	while (taken != wanted) {
 		count = rte_eth_rx_burst(raw->port, 0, mbufs, RAW_BURST);
 		for (uint16_t i = 0; i < count; i++) {
 			taken |= raw_take(raw, mbufs[i], page, op->reply_bytes);
@@ -295,14 +349,12 @@ raw_rtt_measure(struct bench *bench, struct bench_raw *raw)
 		{ bench_raw_fetch, bench_raw_resume, bench_raw_pause, &page, { 0 } },
 	};
 	static const char * const names[] = { "raw_rtt_64_64", "raw_rtt_64_4200" };
-	/* The tap PMD of DPDK 22.11 carries no frame above 1522 bytes. */
-	unsigned int count = bench->pmd == BENCH_PMD_TAP ? 1 : RTE_DIM(ops);
 	int ret;
 
-	ret = bench_interleave(ops, count, &plan);
+	ret = bench_interleave(ops, RTE_DIM(ops), &plan);
 	if (ret < 0)
 		return ret;
-	for (unsigned int i = 0; i < count; i++)
+	for (unsigned int i = 0; i < RTE_DIM(ops); i++)
 		raw_rtt_report(bench, names[i], &ops[i].samples);
 	return 0;
 }

@@ -3,7 +3,8 @@
  *
  * The raw baseline: a ping-pong of two bare DPDK processes, the least that any
  * protocol on the same port could cost. Both sides copy payloads from and to a
- * page set in random order, as a node does, and do nothing else.
+ * page set in random order, as a node does, and do nothing else. Where the MTU is
+ * less than a page's frame the page goes in as many as it takes, with headers each.
  */
 #ifndef BENCH_RAW_H
 #define BENCH_RAW_H
@@ -11,7 +12,7 @@
 #include "bench.h"
 
 #define BENCH_RAW_SMALL_BYTES 64u
-#define BENCH_RAW_PAGE_BYTES 4200u	/* a page and 104 bytes of headers */
+#define BENCH_RAW_PAGE_BYTES 4200u	/* a page and 104 bytes of headers, in one frame */
 #define BENCH_RAW_SET_BYTES (256u << 20)
 
 /* 2 MiB pages for one side: the page set, and the heap of EAL. */
@@ -28,6 +29,8 @@ struct bench_raw {
 	uint32_t next;
 	uint64_t sequence;
 	uint64_t timeout_ticks;
+	uint32_t part_bytes;		/* of a page in one frame */
+	uint32_t part_count;
 	uint16_t port;
 };
 
