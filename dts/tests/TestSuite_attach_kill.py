@@ -28,6 +28,7 @@ HEAP_SLACK = 64 << 10
 OWN_FILES = ("config", "dpdk_telemetry", "fbarray_memseg", "fbarray_memzone", "hugepage_info",
              "mp_socket", "telepage.sock")
 DIED = "died while it attached as a DPDK secondary process"
+STANDS = "stands still while it attaches as a DPDK secondary process"
 
 
 class TestAttachKill(ClusterSuite):
@@ -260,8 +261,9 @@ class TestAttachKill(ClusterSuite):
             A secondary on node 1 takes DPDK's shared locks inside the gate; stop it, then
             end the node. Again, and kill it instead.
         Verify:
-            Programs without EAL are served; the node says in one line that one died (not
-            for the stopped one), and refuses others at once; SIGTERM ends it within 1 s,
+            Programs without EAL are served; the node says in one line that one died,
+            or stands still, and refuses others at once (of the stopped one: after 2 s, then
+            at once); SIGTERM ends it within 1 s,
             its run directory, socket and huge pages are gone.
         """
         for signum in (signal.SIGSTOP, signal.SIGKILL):
@@ -273,6 +275,8 @@ class TestAttachKill(ClusterSuite):
             data = self.data(1 << 20)
             self.cluster.command(1, "put", region, data)
             self.verify_get(2, region, data)
+            if signum == signal.SIGSTOP:
+                self.nobody_waits(region)
             if signum == signal.SIGKILL:
                 holder.wait()
                 self.verify(self.is_poisoned(region), "nobody noticed the death")
@@ -280,6 +284,18 @@ class TestAttachKill(ClusterSuite):
             if signum == signal.SIGSTOP:
                 holder.kill()
                 self.restart_both()
+
+    def nobody_waits(self, region: str) -> None:
+        """One stands still inside: others are refused, the first after 2 s, then at once."""
+        for limit in (10, 5):
+            begun = time.monotonic()
+            refused = self.as_secondary(region)
+            seconds = time.monotonic() - begun
+            self.verify("stands still while it attaches" in refused,
+                        f"a secondary is told {refused!r}")
+            self.verify(seconds < limit, f"it waited {seconds:.1f} s for who stands still")
+        lines = self.cluster.processes[1].output().count(STANDS)
+        self.verify(lines == 1, f"{lines} lines in the node's log")
 
     def restart_both(self) -> None:
         """Both nodes anew."""

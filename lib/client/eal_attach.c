@@ -99,6 +99,9 @@ eal_gate_enter(const char *socket_path)
 	if (ret == -EOWNERDEAD)
 		TP_CLIENT_LOG(ERR, "the node takes no more secondary processes: one died while "
 			      "it attached; restart the node, or attach without EAL");
+	if (ret == -EBUSY)
+		TP_CLIENT_LOG(ERR, "another program stands still while it attaches as a secondary "
+			      "process: end it or let it go on, or attach without EAL");
 	if (ret == 0)
 		return sock;
 	close(sock);

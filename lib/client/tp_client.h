@@ -171,6 +171,8 @@ void tp_client_detach(struct tp_client *client);
  * @return
  *   Arguments used, as rte_eal_init(), or:
  *   - -EOWNERDEAD: a program died inside the gate; only a restart of the node helps.
+ *   - -EBUSY: a program stands still inside the gate, stopped perhaps, and has kept
+ *     others waiting for 2 s: nobody waits for it any more, until it goes on.
  *   - -ECONNREFUSED: no node with this prefix runs.
  *   - -ETIMEDOUT: another program stays inside the gate, or the node does not
  *     answer: 30 s at most.

@@ -130,7 +130,7 @@ static void
 attach_gate_enter(struct attach *attach, struct attach_connection *connection, uint64_t now)
 {
 	int ret = gate_enter(&attach->gate, (int)(connection - attach->connections),
-		attach_pid(connection));
+		attach_pid(connection), now);
 
 	if (ret == -EAGAIN && now < connection->gate_until)
 		return;

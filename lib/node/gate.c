@@ -5,6 +5,8 @@
  */
 #include <errno.h>
 
+#include <rte_common.h>
+
 #include "gate_priv.h"
 #include "worker_priv.h"
 
@@ -14,8 +16,26 @@ gate_init(struct gate *gate)
 	*gate = (struct gate){ .holder = -1 };
 }
 
+/* Somebody wants to enter: for how long has the holder kept others waiting? */
+static int
+gate_wait(struct gate *gate, uint64_t now)
+{
+	/* Time in which this node did not look is not the holder's fault. */
+	gate->waited_ns += RTE_MIN(now - gate->looked_at, GATE_LOOK_NS);
+	gate->looked_at = now;
+	if (gate->waited_ns < GATE_LEASE_NS)
+		return -EAGAIN;
+	gate->refused++;
+	if (gate->overdue)
+		return -EBUSY;
+	gate->overdue = true;
+	TP_NODE_LOG(WARNING, "process %d stands still while it attaches as a DPDK secondary "
+		"process: no other may, until it goes on", gate->pid);
+	return -EBUSY;
+}
+
 int
-gate_enter(struct gate *gate, int who, pid_t pid)
+gate_enter(struct gate *gate, int who, pid_t pid, uint64_t now)
 {
 	if (gate->closed) {
 		gate->refused++;
@@ -24,9 +44,12 @@ gate_enter(struct gate *gate, int who, pid_t pid)
 	if (gate->holder == who)
 		return -EALREADY;
 	if (gate->holder >= 0)
-		return -EAGAIN;
+		return gate_wait(gate, now);
 	gate->holder = who;
 	gate->pid = pid;
+	gate->overdue = false;
+	gate->waited_ns = 0;
+	gate->looked_at = now;
 	gate->entered++;
 	return 0;
 }
@@ -37,6 +60,9 @@ gate_leave(struct gate *gate, int who)
 	if (gate->holder != who)
 		return -EPERM;
 	gate->holder = -1;
+	if (gate->overdue)
+		TP_NODE_LOG(NOTICE, "process %d has gone on: others may attach as DPDK secondary "
+			"processes again", gate->pid);
 	return 0;
 }
 

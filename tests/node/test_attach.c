@@ -382,6 +382,95 @@ test_gate_holder_gone_closed_and_clients_served(void **state)
 	close(fd);
 }
 
+/* One that is stopped inside: others wait for it once, and not for long. */
+static void
+test_gate_holder_stands_still_others_are_refused(void **state)
+{
+	struct setup *s = *state;
+	struct tp_control_request leave = request_of(TP_CONTROL_GATE_LEAVE);
+	int inside = dial(s);
+	int waits = dial(s);
+	uint64_t begun;
+	int32_t error = 0;
+	int fd;
+
+	ask_later(s, inside, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(inside, NULL), TP_OK);
+	/* Alone it may take its time. */
+	s->cluster->now += 3000 * CLUSTER_MS;
+	begun = s->cluster->now;
+	ask_later(s, waits, TP_CONTROL_GATE_ENTER);
+	while (answered(waits, &error) < 0) {
+		s->cluster->now += 10 * CLUSTER_MS;
+		attach_poll(s->attach, s->cluster->now);
+		assert_true(s->cluster->now - begun < 3000 * CLUSTER_MS);
+	}
+	assert_int_equal(error, EBUSY);
+	assert_true(s->cluster->now - begun > 1500 * CLUSTER_MS);
+	/* The next ones are not kept waiting at all; programs without EAL are served. */
+	ask_later(s, waits, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(waits, &error), TP_EXHAUSTED);
+	assert_int_equal(error, EBUSY);
+	fd = dial_and_attach(s);
+	close(fd);
+	/* It goes on. */
+	assert_int_equal(ask(s, inside, &leave, NULL).reason, TP_OK);
+	ask_later(s, waits, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(waits, NULL), TP_OK);
+	assert_int_equal(ask(s, waits, &leave, NULL).reason, TP_OK);
+	close(inside);
+	close(waits);
+}
+
+/* The node itself did not look for a while: that is not the holder's time. */
+static void
+test_gate_node_stood_still_holder_is_not_charged(void **state)
+{
+	struct setup *s = *state;
+	struct tp_control_request leave = request_of(TP_CONTROL_GATE_LEAVE);
+	int inside = dial(s);
+	int waits = dial(s);
+
+	ask_later(s, inside, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(inside, NULL), TP_OK);
+	ask_later(s, waits, TP_CONTROL_GATE_ENTER);
+	s->cluster->now += 10000 * CLUSTER_MS;
+	attach_poll(s->attach, s->cluster->now);
+	assert_int_equal(answered(waits, NULL), -1);
+	assert_int_equal(ask(s, inside, &leave, NULL).reason, TP_OK);
+	run(s, 3);
+	assert_int_equal(answered(waits, NULL), TP_OK);
+	close(inside);
+	close(waits);
+}
+
+/* What stood still dies. */
+static void
+test_gate_holder_stands_still_and_dies_closed(void **state)
+{
+	struct setup *s = *state;
+	int inside = dial(s);
+	int waits = dial(s);
+	int32_t error = 0;
+	int i;
+
+	ask_later(s, inside, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(inside, NULL), TP_OK);
+	ask_later(s, waits, TP_CONTROL_GATE_ENTER);
+	for (i = 0; i < 300; i++) {
+		s->cluster->now += 10 * CLUSTER_MS;
+		attach_poll(s->attach, s->cluster->now);
+	}
+	assert_int_equal(answered(waits, &error), TP_EXHAUSTED);
+	assert_int_equal(error, EBUSY);
+	close(inside);
+	run(s, 5);
+	ask_later(s, waits, TP_CONTROL_GATE_ENTER);
+	assert_int_equal(answered(waits, &error), TP_EXHAUSTED);
+	assert_int_equal(error, EOWNERDEAD);
+	close(waits);
+}
+
 static void
 assert_gate_is_open(struct setup *s)
 {
@@ -518,6 +607,9 @@ main(void)
 		CASE(test_socket_of_dead_node_is_replaced_of_live_one_kept),
 		CASE(test_gate_one_at_a_time),
 		CASE(test_gate_holder_gone_closed_and_clients_served),
+		CASE(test_gate_holder_stands_still_others_are_refused),
+		CASE(test_gate_node_stood_still_holder_is_not_charged),
+		CASE(test_gate_holder_stands_still_and_dies_closed),
 		CASE(test_gate_waiter_gone_gate_stays_open),
 		CASE(test_gate_entered_unknown_to_client_is_left),
 		CASE(test_gate_waited_for_too_long_refused),
