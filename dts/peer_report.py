@@ -58,11 +58,16 @@ class Data:
                     best[number] = min(value, best.get(number, value))
         return best
 
+    def is_absent(self, part: str, contender: str) -> bool:
+        """Whether a contender was not even tried."""
+        return not any(row["part"] == part and row["contender"] == contender
+                       for row in self.rows)
+
     def failure(self, part: str, contender: str) -> str:
         """Why a contender has no figure."""
         reasons = [row["failed"] for row in self.rows if "failed" in row
                    and row["part"] == part and row["contender"] == contender]
-        return reasons[-1] if reasons else "not run"
+        return reasons[-1] if reasons else "-"
 
 
 def ratio(ours: dict[int, float], theirs: dict[int, float]) -> float | None:
@@ -94,15 +99,46 @@ def goal_lines(data: Data) -> list[str]:
     return lines
 
 
+def is_comparable(one: peer_run.Contender) -> bool:
+    """Whether it gets the same bytes over the same cable as we do."""
+    return not any(part in one.name for part in ("memif", "shared memory", "put_lat"))
+
+
+def size_text(size: int) -> str:
+    """64 B, 4 KiB."""
+    return f"{size} B" if size < 1024 else f"{size // 1024} KiB"
+
+
+def faster_lines(data: Data) -> list[str]:
+    """The cases that we lose: whoever is faster than ours at what."""
+    lines = []
+    for ours in (peer_run.EMBEDDED, peer_run.ATTACHED):
+        cases = []
+        for one in peer_run.LATENCY:
+            if one.name.startswith(("telepage", "raw")) or not is_comparable(one):
+                continue
+            sizes = [size_text(size) for size in SIZES
+                     if (ratio(data.p50(ours, size), data.p50(one.name, size)) or 0) > 1]
+            tails = [data.values("p99", part="latency", contender=name, bytes=PAGE)
+                     for name in (ours, one.name)]
+            if (ratio(*tails) or 0) > 1:
+                sizes.append("p99 of 4 KiB")
+            if sizes:
+                cases.append(f"{one.name} ({', '.join(sizes)})")
+        lines.append(f"Faster than {ours}: {'; '.join(cases) or 'nobody'}.")
+    return lines
+
+
 def latency_lines(data: Data) -> list[str]:
     """All contenders: p50 by size, p99 of the page, ratios."""
-    lines = ["| us | " + " | ".join(f"{size} B" if size < 1024 else f"{size // 1024} KiB"
-                                    for size in SIZES)
+    lines = ["| us | " + " | ".join(map(size_text, SIZES))
              + " | p99, 4 KiB | embedded / it | attached / it | how |",
              "| --- |" + " --- |" * (len(SIZES) + 4)]
     for one in peer_run.LATENCY:
         medians = [data.median("p50", part="latency", contender=one.name, bytes=size)
                    for size in SIZES]
+        if data.is_absent("latency", one.name):
+            continue
         if not any(medians):
             lines.append(f"| {one.name} |" + " - |" * (len(SIZES) + 3)
                          + f" {one.settings}. No figure: {data.failure('latency', one.name)} |")
@@ -110,8 +146,7 @@ def latency_lines(data: Data) -> list[str]:
         p99 = data.median("p99", part="latency", contender=one.name, bytes=PAGE)
         ratios = [ratio(data.p50(ours), data.p50(one.name)) if ours != one.name else None
                   for ours in (peer_run.EMBEDDED, peer_run.ATTACHED)]
-        # Another cable, or none: a ratio would compare links.
-        if "memif" in one.name or "shared memory" in one.name or "put_lat" in one.name:
+        if not is_comparable(one):
             ratios = [None, None]
         lines.append(f"| {one.name} | " + " | ".join(text(value, 1000) for value in medians)
                      + f" | {text(p99, 1000)} | {text(ratios[0])} | {text(ratios[1])}"
@@ -126,6 +161,8 @@ def throughput_lines(data: Data) -> list[str]:
                                               for loss in losses) + " | how |",
              "| --- | --- |" + " --- |" * (len(losses) + 1)]
     for one in peer_run.THROUGHPUT:
+        if data.is_absent("loss", one.name):
+            continue
         cable = data.median("mb_s", part="cable", contender=one.name)
         cells = [text(cable, digits=0)]
         free = data.values("mb_s", part="loss", contender=one.name, loss=0.0)
@@ -153,12 +190,13 @@ def section(data: Data) -> str:
     return "\n".join([
         BEGIN, "",
         f"{last['date']}; {last['machine']}; {rounds['latency']} rounds of latency, "
-        f"{rounds['loss']} of throughput; load at the start of a round {loads[0]:.2f} to "
+        f"{rounds['loss']} of throughput; load of the minute before each {loads[0]:.2f} to "
         f"{loads[-1]:.2f}; commit {last['commit']}, release build without asserts; "
         f"{last['packages']}. Command: `devtools/bench-peers.sh`.", "",
         *goal_lines(data), "",
         "![Latency by size and throughput by loss](peers.svg)", "",
         *latency_lines(data), "",
+        *faster_lines(data), "",
         *throughput_lines(data), "",
         END])
 
@@ -172,14 +210,18 @@ CHART_LATENCY = {
     "memcached get": ("#bcbd22", "D--"), "raw frames": ("#555555", "x:"),
 }
 CHART_THROUGHPUT = {
-    peer_run.SESSION: ("#0b6e4f", "o-"), peer_run.STREAM: ("#5ab88a", "o--"), "UCX tcp put, 4 KiB": ("#1f77b4", "s-"),
+    peer_run.SESSION: ("#0b6e4f", "o-"), peer_run.STREAM: ("#5ab88a", "o--"),
+    "UCX tcp put, 4 KiB": ("#1f77b4", "s-"),
     "UCX tcp put, 64 KiB": ("#86b7dc", "s--"), "TCP": ("#d62728", "^-"),
 }
 
 
 def chart(data: Data, path: Path) -> None:
     """Latency by size and throughput by loss, as SVG."""
-    import matplotlib
+    try:
+        import matplotlib
+    except ImportError as error:
+        raise LabError("no chart: python3-matplotlib is not installed") from error
     matplotlib.use("svg")
     from matplotlib import pyplot
 
@@ -207,12 +249,14 @@ def chart(data: Data, path: Path) -> None:
               title="Throughput through a bridge that loses frames")
     right.set_xticks(range(len(losses)), [f"{loss:g}" for loss in losses])
     right.set_ylim(bottom=0)
+    left.legend(fontsize=7, ncols=2, loc=(0.02, 0.56))
+    right.legend(fontsize=7)
     for axes in (left, right):
         axes.grid(True, color="#dddddd", linewidth=0.5)
-        axes.legend(fontsize=7)
     figure.tight_layout()
     figure.savefig(path, metadata={"Date": None})
     pyplot.close(figure)
+    path.write_text("".join(f"{line.rstrip()}\n" for line in path.read_text().splitlines()))
 
 
 def tables_write(data: Data, page: Path) -> None:

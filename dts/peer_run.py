@@ -386,7 +386,8 @@ LATENCY = (
               lambda s: telepage_fetch(s, "node_fetch_lat", "--pmd", "memif")),
     Contender("UCX shared memory get", "`UCX_TLS=posix,self`, ordinary memory; both sides poll",
               lambda s: peer_pair(s, "ucx", env=UCX_SHM, shared=True)),
-    Contender("ucx_perftest ucp_get, shared memory", "one buffer in the cache, copied from a segment that both map",
+    Contender("ucx_perftest ucp_get, shared memory",
+              "one buffer in the cache, copied from a segment that both map",
               lambda s: perftest_latency(s, UCX_SHM, "ucp_get", shared=True)),
 )
 

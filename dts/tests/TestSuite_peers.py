@@ -100,8 +100,10 @@ class TestPeers(TestSuite):
         # The best peer of the rounds: 8, 10 and 16 us; ours 4, 6 and 8: ratios .5, .6 and .5.
         for wanted in ("| 6.00 | 10.00 | 0.500 | <= 0.55 | met (0.91) |",
                        "| 10.00 | 10.00 | 1.000 | <= 0.8 | missed (1.25) |",
+                       f"Faster than {peer_run.EMBEDDED}: nobody.",
                        "no such provider", "| 500 | 500 | 250 (50 %) |"):
             self.verify(wanted in text, f"no {wanted!r} in:\n{text}")
+        self.verify("memcached" not in text, "a row of who was not tried")
         self.verify(text.startswith("before\n") and text.endswith("\nafter\n")
                     and "old" not in text, "what is around the marks has changed")
         peer_report.tables_write(data, page)
