@@ -120,6 +120,7 @@ struct world {
 	struct tp_ptr ptr;		/* memory on node 2 */
 	struct tp_op op;
 	bool atomic;			/* op is an atomic that can be asked after */
+	bool waited;			/* ... that was waited for: its thread knows it */
 	uint64_t buffers[WORDS_MAX];
 	struct word words[WORDS_MAX];	/* that the call changes */
 	uint32_t word_count;
@@ -327,6 +328,20 @@ call_op_settle(struct world *w)
 {
 	call_submit_atomic(w);
 	return of_result(tp_op_settle(w->thread, w->region, &w->op));
+}
+
+static struct outcome
+call_atomic_settle(struct world *w)
+{
+	struct tp_result result;
+
+	will_change(w, NEAR, OLD_NEAR, NEW_NEAR, 8);
+	w->atomic = true;
+	w->waited = true;
+	result = tp_atomic_add64(w->thread, w->region, NEAR, 1, NULL);
+	if (result.effect == TP_EFFECT_UNKNOWN)
+		result = tp_atomic_settle(w->thread, w->region, NULL);
+	return of_result(result);
 }
 
 static struct outcome
@@ -603,6 +618,7 @@ static const struct call calls[] = {
 	{ "tp_submit_write, tp_op_poll", OF_DATA, call_op_poll },
 	{ "tp_op_settle", OF_DATA, call_op_settle },
 	{ "tp_submit_settle", OF_DATA, call_submit_settle },
+	{ "tp_atomic_settle", OF_DATA, call_atomic_settle },
 	{ "tp_invalidate", OF_COPIES, call_invalidate },
 	{ "tp_flush", OF_COPIES, call_flush },
 	{ "tp_clear", OF_COPIES, call_clear },
@@ -845,7 +861,8 @@ settle(struct world *w, enum fault fault, struct tp_result said)
 
 	if (!w->atomic || said.effect != TP_EFFECT_UNKNOWN)
 		return said;
-	settled = tp_op_settle(w->thread, w->region, &w->op);
+	settled = w->waited ? tp_atomic_settle(w->thread, w->region, NULL) :
+		tp_op_settle(w->thread, w->region, &w->op);
 	if (settled.effect == TP_EFFECT_UNKNOWN && !world_lost_copies(w))
 		fail_msg("%s: its fate cannot be learnt: %s", w->cell,
 			 tp_reason_name(settled.reason));
@@ -871,7 +888,8 @@ run_cell(const struct call *call, enum fault fault, bool warm)
 
 	began = tp_sim_now(w->sim);
 	outcome = call->run(w);
-	limit = call->run == call_op_settle || call->run == call_submit_settle ? 2 * TIMEOUT :
+	limit = call->run == call_op_settle || call->run == call_submit_settle ||
+		call->run == call_atomic_settle ? 2 * TIMEOUT :
 		outcome.control ? CONTROL_TIMEOUT : TIMEOUT;
 	if (tp_sim_now(w->sim) - began > limit + SLACK)
 		fail_msg("%s: took %lu us", cell, (tp_sim_now(w->sim) - began) / 1000);
