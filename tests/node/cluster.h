@@ -42,6 +42,7 @@ struct cluster {
 	_Atomic uint64_t tsc;
 	uint16_t workers;
 	uint32_t cache_slots;
+	bool inject;		/* faults may be injected */
 	struct cluster_node nodes[CLUSTER_NODES + 1];	/* by id */
 };
 
@@ -109,6 +110,7 @@ cluster_node_start(struct cluster *cluster, uint16_t id)
 		.clock = { .tsc_hz = 1000000000 },
 		.steer = cluster_steer,
 		.steer_ctx = &node->control,
+		.inject = cluster->inject,
 		.page_bytes = 4096,
 		.home_slots = 256,
 		.cache_slots = cluster->cache_slots,
@@ -160,7 +162,7 @@ cluster_node_await(struct cluster *cluster, uint16_t id)
 
 /* workers: of node 1, and of the others. */
 static inline struct cluster *
-cluster_create_mixed(const uint16_t workers[2], uint32_t cache_slots)
+cluster_create_any(const uint16_t workers[2], uint32_t cache_slots, bool inject)
 {
 	struct cluster *cluster = calloc(1, sizeof(*cluster));
 	uint16_t id;
@@ -169,6 +171,7 @@ cluster_create_mixed(const uint16_t workers[2], uint32_t cache_slots)
 	cluster->now = 1000 * CLUSTER_MS;
 	cluster->workers = RTE_MAX(workers[0], workers[1]);
 	cluster->cache_slots = cache_slots;
+	cluster->inject = inject;
 	cluster->faults.delay_ns = 5000;
 	strcpy(cluster->directory, "/tmp/tp_node_test_XXXXXX");
 	assert_non_null(mkdtemp(cluster->directory));
@@ -183,9 +186,15 @@ cluster_create_mixed(const uint16_t workers[2], uint32_t cache_slots)
 }
 
 static inline struct cluster *
+cluster_create_mixed(const uint16_t workers[2], uint32_t cache_slots)
+{
+	return cluster_create_any(workers, cache_slots, false);
+}
+
+static inline struct cluster *
 cluster_create(uint16_t workers, uint32_t cache_slots)
 {
-	return cluster_create_mixed((const uint16_t[]){ workers, workers }, cache_slots);
+	return cluster_create_any((const uint16_t[]){ workers, workers }, cache_slots, false);
 }
 
 static inline void

@@ -21,6 +21,7 @@
 
 #define FUZZ_WORDS 4u
 #define FUZZ_PAGE 4096u
+#define FUZZ_STEPS_MAX 20000u
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -40,7 +41,7 @@ fuzz_end(void)
 }
 
 static inline void
-fuzz_begin(void)
+fuzz_begin_with(bool inject)
 {
 	struct tp_client_region_config config = {
 		.name = "honest",
@@ -51,10 +52,16 @@ fuzz_begin(void)
 	if (fuzz.cluster != NULL)
 		return;
 	rte_log_set_global_level(RTE_LOG_EMERG);
-	fuzz.cluster = cluster_create(2, 16);
+	fuzz.cluster = cluster_create_any((const uint16_t[]){ 2, 2 }, 16, inject);
 	atexit(fuzz_end);
 	cluster_attach(fuzz.cluster, 1, &fuzz.honest);
 	assert_int_equal(tp_client_region_create(fuzz.honest.client, &config, &fuzz.region), 0);
+}
+
+static inline void
+fuzz_begin(void)
+{
+	fuzz_begin_with(false);
 }
 
 /* Whatever the others do: exact, and never VOID. */
@@ -118,6 +125,40 @@ input_take(struct input *input, size_t bytes)
 	input->data += part;
 	input->size -= part;
 	return value;
+}
+
+static inline void
+input_bytes(struct input *input, void *to, size_t bytes)
+{
+	size_t part = bytes < input->size ? bytes : input->size;
+
+	memset(to, 0, bytes);
+	memcpy(to, input->data, part);
+	input->data += part;
+	input->size -= part;
+}
+
+/* A request for the control side of node 1, to its end. */
+static inline void
+fuzz_call(int client, const struct tp_control_request *request,
+	struct tp_control_response *response)
+{
+	uint32_t steps = 0;
+	int fds[8];
+	int number;
+	int ret;
+
+	number = tp_control_call(fuzz_node(), client, request, fuzz.cluster->now);
+	assert_true(number >= 0 || number == -EAGAIN);
+	if (number < 0)
+		return;
+	while ((ret = tp_control_call_result(fuzz_node(), number, response, fds, 8)) ==
+	       -EINPROGRESS) {
+		assert_true(steps++ < FUZZ_STEPS_MAX);
+		cluster_step(fuzz.cluster);
+	}
+	assert_int_equal(ret, 0);
+	assert_true(response->reason < TP_REASON_COUNT && response->fd_count <= 8);
 }
 
 #endif /* FUZZ_CLUSTER_H */

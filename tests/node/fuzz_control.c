@@ -7,41 +7,7 @@
  */
 #include "fuzz_cluster.h"
 
-#define STEPS_MAX 20000u
-
-static void
-input_bytes(struct input *input, void *to, size_t bytes)
-{
-	size_t part = bytes < input->size ? bytes : input->size;
-
-	memset(to, 0, bytes);
-	memcpy(to, input->data, part);
-	input->data += part;
-	input->size -= part;
-}
-
 /* What was answered last is what is asked for next: addresses, generations. */
-static void
-call(int client, const struct tp_control_request *request, struct tp_control_response *response)
-{
-	uint32_t steps = 0;
-	int fds[8];
-	int number;
-	int ret;
-
-	number = tp_control_call(fuzz_node(), client, request, fuzz.cluster->now);
-	assert_true(number >= 0 || number == -EAGAIN);
-	if (number < 0)
-		return;
-	while ((ret = tp_control_call_result(fuzz_node(), number, response, fds, 8)) ==
-	       -EINPROGRESS) {
-		assert_true(steps++ < STEPS_MAX);
-		cluster_step(fuzz.cluster);
-	}
-	assert_int_equal(ret, 0);
-	assert_true(response->reason < TP_REASON_COUNT && response->fd_count <= 8);
-}
-
 static void
 request_step(int client, struct input *input, struct tp_control_response *last)
 {
@@ -66,7 +32,7 @@ request_step(int client, struct input *input, struct tp_control_response *last)
 	/* The honest client's is not for others to name here, nor a fault that ends us. */
 	if (request.address == tp_client_region_info(fuzz.region)->address)
 		request.address++;
-	call(client, &request, last);
+	fuzz_call(client, &request, last);
 }
 
 static void
@@ -79,7 +45,7 @@ raw_step(int client, struct input *input, struct tp_control_response *last)
 	request.version = TP_CONTROL_VERSION;
 	if (request.timeout_ns == 0 || request.timeout_ns > 50 * CLUSTER_MS)
 		request.timeout_ns = 50 * CLUSTER_MS;
-	call(client, &request, last);
+	fuzz_call(client, &request, last);
 }
 
 static void
@@ -106,7 +72,7 @@ regions_clear(int client)
 	for (;;) {
 		memset(&response, 0, sizeof(response));
 		request.op = TP_CONTROL_REGION_LIST;
-		call(client, &request, &response);
+		fuzz_call(client, &request, &response);
 		if (response.reason != TP_OK)
 			return;
 		if (strcmp(response.region.name, "honest") == 0 ||
@@ -116,7 +82,7 @@ regions_clear(int client)
 		}
 		request.op = TP_CONTROL_REGION_DESTROY;
 		request.address = response.region.address;
-		call(client, &request, &response);
+		fuzz_call(client, &request, &response);
 		assert_int_equal(response.reason, TP_OK);
 	}
 }
