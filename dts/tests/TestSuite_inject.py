@@ -83,7 +83,8 @@ class TestInject(ClusterSuite):
             As above, with 2 % of frames damaged, 5 % lost, 20 % doubled, 20 %
             reordered, and 1 ms later to node 2.
         Verify:
-            As above, but accesses may go on; damaged frames were dropped by their CRC.
+            As above, but accesses may go on; damaged frames were dropped by their CRC; the
+            node tells how many frames met each fault.
         """
         for kind, rate in (("corruption", 0.02), ("loss", 0.05), ("duplicate", 0.2),
                            ("reorder", 0.2)):
@@ -91,6 +92,9 @@ class TestInject(ClusterSuite):
         dropped = sum(self.cluster.telemetry(number)["drop_crc"] for number in (1, 2))
         self.verify(dropped > 0, "no damaged frame was dropped")
         self.under_load("slow", "slow", "--peer", 2, "--delay", 1000)
+        done = self.cluster.telemetry(1, "/tp/inject/stats")
+        for name in ("corrupted", "lost", "duplicated", "reordered", "delayed"):
+            self.verify(done[name] > 0, f"node 1 tells of no frames {name}: {done}")
 
     def test_region_denied_is_void_and_unchanged(self) -> None:
         """Accesses of one node to one region are refused.

@@ -15,6 +15,7 @@ PATHS = {
     "/tp/fabric/stats": ("rx_frames", "tx_frames", "tx_retransmits", "drop_crc"),
     "/tp/coherence/stats": ("misses", "forwards", "upgrades", "evictions", "write_backs",
                             "protocol_errors"),
+    "/tp/inject/stats": ("cut", "lost", "duplicated", "corrupted", "reordered", "delayed"),
 }
 
 

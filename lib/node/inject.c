@@ -106,6 +106,25 @@ inject_stop(struct tp_control *control)
 	free(control->inject);
 }
 
+void
+inject_stats_sum(const struct tp_control *control, uint64_t *sums)
+{
+	unsigned int i;
+	uint16_t w;
+	uint8_t l;
+
+	memset(sums, 0, INJECT_STATS * sizeof(*sums));
+	for (w = 0; control->inject != NULL && w < control->config.worker_count; w++) {
+		for (l = 0; l < control->config.link_count; l++) {
+			const uint64_t *stats = (const uint64_t *)
+				tp_link_fault_stats_get(control->inject_links[w][l]);
+
+			for (i = 0; i < INJECT_STATS; i++)
+				sums[i] += stats[i];
+		}
+	}
+}
+
 static bool
 inject_node_is_other(const struct tp_control *control, uint32_t id)
 {

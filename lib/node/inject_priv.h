@@ -29,6 +29,8 @@ struct worker_region;
 #define INJECT_PEERS_MAX (TP_LINK_FAULT_RULES_MAX - 1)
 #define INJECT_PAGES_MAX (UINT32_C(1) << 20)	/* of a region whose pages are taken from sight */
 
+#define INJECT_STATS (sizeof(struct tp_link_fault_stats) / sizeof(uint64_t))
+
 /* What happens to the frames of one peer. */
 struct inject_peer {
 	uint16_t node;
@@ -63,6 +65,9 @@ struct inject {
 int inject_start(struct tp_control *control);
 void inject_stop(struct tp_control *control);
 void inject_call(struct tp_control *control, struct control_call *call);
+
+/* What the fault links did, summed; order of TP_LINK_FAULT_STAT_LIST. Any thread. */
+void inject_stats_sum(const struct tp_control *control, uint64_t *sums);
 
 /* inject_store.c: wraps a store, which stays the caller's. NULL: out of memory. */
 struct tp_store *inject_store_create(struct tp_store *base);

@@ -11,6 +11,7 @@
 #include <rte_common.h>
 #include <rte_telemetry.h>
 
+#include "inject_priv.h"
 #include "node_priv.h"
 
 #define TELEMETRY_NODES_MAX 8
@@ -125,6 +126,32 @@ telemetry_coherence(const char *cmd, const char *params, struct rte_tel_data *da
 	return node == NULL ? -ENOENT : 0;
 }
 
+static const char *const telemetry_inject_names[] = {
+#define TELEMETRY_NAME(name, help) #name,
+	TP_LINK_FAULT_STAT_LIST(TELEMETRY_NAME)
+#undef TELEMETRY_NAME
+};
+static_assert(RTE_DIM(telemetry_inject_names) == INJECT_STATS, "one list");
+
+/* All 0 where no faults may be injected. */
+static int
+telemetry_inject(const char *cmd, const char *params, struct rte_tel_data *data)
+{
+	uint64_t sums[INJECT_STATS];
+	struct tp_node *node;
+	unsigned int i;
+
+	rte_tel_data_start_dict(data);
+	pthread_mutex_lock(&telemetry_lock);
+	node = telemetry_find(params);
+	if (node != NULL)
+		inject_stats_sum(node->control, sums);
+	for (i = 0; node != NULL && i < INJECT_STATS; i++)
+		rte_tel_data_add_dict_u64(data, telemetry_inject_names[i], sums[i]);
+	pthread_mutex_unlock(&telemetry_lock);
+	return node == NULL ? -ENOENT : 0;
+}
+
 /* What the workers hold now: all 0 at rest but the slots, which hold pages. */
 static void
 telemetry_usage_fill(struct tp_node *node, struct rte_tel_data *data)
@@ -214,6 +241,8 @@ RTE_INIT(node_telemetry_init)
 		"What a node's workers have under way, summed. Parameter: node id");
 	rte_telemetry_register_cmd("/tp/fabric/stats", telemetry_fabric,
 		"Counters of a node's endpoints, summed. Parameter: node id");
+	rte_telemetry_register_cmd("/tp/inject/stats", telemetry_inject,
+		"What injected faults did to a node's frames. Parameter: node id");
 	rte_telemetry_register_cmd("/tp/coherence/stats", telemetry_coherence,
 		"Counters of a node's coherence engines and workers, summed. Parameter: node id");
 }
