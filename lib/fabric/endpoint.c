@@ -168,6 +168,9 @@ tp_endpoint_create(const struct tp_endpoint_config *config, const struct tp_endp
 		return NULL;
 	}
 	ep->config = filled;
+	/* Twice as long as it sleeps; where silence is short that is short enough. */
+	ep->gap_min_ns = RTE_MAX(filled.peer_timeout_ns / 8,
+		RTE_MIN(filled.peer_timeout_ns / 4, 5u * ENDPOINT_MS));
 	ep->ops = *ops;
 	ep->ctx = ctx;
 	ep->epoch = (uint32_t)(filled.seed & 0xffff);
@@ -202,7 +205,9 @@ tp_endpoint_destroy(struct tp_endpoint *ep)
 
 /*
  * The gap rule: a worker that did not run for a while does not charge that to
- * its peers, so everything that waits for time waits that much longer.
+ * its peers, so everything that waits for time waits that much longer. As long as
+ * a worker that is on time may sleep counts: one that always comes too late finds
+ * out about a death, too, a few turns later.
  */
 
 static void
@@ -249,7 +254,7 @@ endpoint_clock_jumped(struct tp_endpoint *ep, uint64_t now)
 {
 	uint64_t gap = now - ep->now;
 
-	endpoint_gap(ep, gap);
+	endpoint_gap(ep, ep->clock_started ? gap - ep->gap_min_ns / 2 : gap);
 	if (ep->clock_started) {
 		FABRIC_COUNT(ep, gaps);
 		ep->gap_end = now;
@@ -262,7 +267,7 @@ endpoint_clock(struct tp_endpoint *ep, uint64_t now)
 {
 	if (unlikely(now < ep->now))
 		return;
-	if (unlikely(now - ep->now > ep->config.peer_timeout_ns / 4 || !ep->clock_started))
+	if (unlikely(now - ep->now > ep->gap_min_ns || !ep->clock_started))
 		endpoint_clock_jumped(ep, now);
 	ep->now = now;
 }
@@ -497,7 +502,7 @@ tp_endpoint_next_timer(const struct tp_endpoint *ep)
 		next = ep->heap[0]->armed;
 	/* Often enough that being on time never looks like a gap. */
 	if (ep->peer_count > 0)
-		next = RTE_MIN(next, ep->now + ep->config.peer_timeout_ns / 8);
+		next = RTE_MIN(next, ep->now + ep->gap_min_ns / 2);
 	return next;
 }
 

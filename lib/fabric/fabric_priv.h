@@ -203,6 +203,7 @@ struct tp_endpoint {
 	struct tp_endpoint_ops ops;
 	void *ctx;
 	uint64_t now;
+	uint64_t gap_min_ns;		/* more than this between two looks at the clock is a gap */
 	uint64_t gap_end;		/* round trips begun before are no samples */
 	bool clock_started;
 	bool announced;

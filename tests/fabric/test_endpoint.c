@@ -582,6 +582,51 @@ test_endpoint_that_did_not_run_does_not_blame_its_peers(void **state)
 	sim_cluster_fini(&c);
 }
 
+/* Turns of node 0, the other one silent; when it is given up, from now on. */
+static uint64_t
+silence_found_after(struct sim_cluster *c, uint64_t first, uint64_t step)
+{
+	uint64_t begun = c->now;
+
+	for (c->now += first; c->nodes[0].downs == 0; c->now += step) {
+		assert_true(c->now < begun + 10000 * SIM_MS);
+		tp_endpoint_rx_poll(c->nodes[0].ep, c->now);
+		tp_endpoint_timer_poll(c->nodes[0].ep, c->now);
+		tp_endpoint_tx_flush(c->nodes[0].ep, c->now);
+		if (c->nodes[0].downs != 0)
+			break;
+	}
+	return c->now - begun;
+}
+
+static void
+test_endpoint_short_of_a_core_charges_little_of_it(void **state)
+{
+	/* Of a timeout of 150 ms: on time, one short gap, late every time. */
+	static const struct {
+		uint64_t first, step, from, to;
+	} cases[] = {
+		{ SIM_MS, SIM_MS, 110 * SIM_MS, 151 * SIM_MS },
+		{ 25 * SIM_MS, SIM_MS, 125 * SIM_MS, 167 * SIM_MS },
+		{ 100 * SIM_MS, SIM_MS, 200 * SIM_MS, 242 * SIM_MS },
+		{ 25 * SIM_MS, 25 * SIM_MS, 250 * SIM_MS, 450 * SIM_MS },
+	};
+	uint32_t i;
+
+	(void)state;
+	for (i = 0; i < RTE_DIM(cases); i++) {
+		struct sim_cluster c;
+		uint64_t found;
+
+		sim_cluster_init(&c, 2, 1, &calm, NULL, 1500);
+		sim_cluster_connect(&c);
+		sim_cluster_run(&c, 100 * SIM_MS);
+		found = silence_found_after(&c, cases[i].first, cases[i].step);
+		assert_in_range(found, cases[i].from, cases[i].to);
+		sim_cluster_fini(&c);
+	}
+}
+
 static void
 test_endpoint_counters_have_names_and_help(void **state)
 {
@@ -614,6 +659,7 @@ main(void)
 		cmocka_unit_test(test_endpoint_window_with_one_packet_lost_again_and_again_holds),
 		cmocka_unit_test(test_endpoint_single_loss_is_repaired_before_the_timeout),
 		cmocka_unit_test(test_endpoint_that_did_not_run_does_not_blame_its_peers),
+		cmocka_unit_test(test_endpoint_short_of_a_core_charges_little_of_it),
 		cmocka_unit_test(test_endpoint_counters_have_names_and_help),
 	};
 
