@@ -115,6 +115,9 @@ struct tp_thread {
 	struct tp_abi_thread *shared;
 	_Atomic uint64_t timeout_tsc;	/* read by who attaches again, too */
 	uint64_t alive_check_tsc;	/* when to look at the node's socket next */
+	uint64_t still_heartbeat;	/* of the node, as last seen, */
+	uint64_t still_looked_tsc;	/* when that was, */
+	uint64_t still_tsc;		/* and for how long it had not changed then */
 	uint64_t pending_free;		/* bit set: record is free */
 	uint32_t guards_free;
 	uint32_t guards_used_max;

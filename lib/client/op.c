@@ -23,6 +23,7 @@
 
 #define OP_ALIVE_CHECK_NS 10000000ull	/* between looks at the node's socket */
 #define OP_HEARTBEAT_NS 50000000ull	/* a node that stood still for so long is called dead */
+#define OP_STILL_NS 100000000ull	/* one without a lease, too, is waited for no longer */
 #define OP_RETRY_NS 100000ull		/* between requests that the node has no room for */
 #define OP_CLOCK_CHUNKS 64		/* present pages between looks at the deadline */
 #define OP_AHEAD 16			/* pages that a long access asks for ahead */
@@ -483,6 +484,38 @@ op_late_reason(const struct tp_thread *thread, const struct tp_op *op)
 	return TP_TIMEOUT;
 }
 
+/*
+ * How long the node has stood still as far as this thread has looked: what passed
+ * while it did not look itself, perhaps as little on a core as the node, says
+ * nothing.
+ */
+static void
+op_heartbeat_look(struct tp_thread *thread, uint64_t now)
+{
+	const struct tp_client *client = thread->client;
+	uint64_t heartbeat = atomic_load_explicit(&client->backend.node->heartbeat,
+						  memory_order_relaxed);
+	uint64_t passed = now - thread->still_looked_tsc;
+
+	thread->still_looked_tsc = now;
+	if (heartbeat != thread->still_heartbeat) {
+		thread->still_heartbeat = heartbeat;
+		thread->still_tsc = 0;
+		return;
+	}
+	thread->still_tsc += RTE_MIN(passed, client_tsc_from_ns(client, 2 * OP_ALIVE_CHECK_NS));
+}
+
+/* A node whose lease is over grants nothing; one that stands still does not renew it. */
+static bool
+op_node_is_still(const struct tp_thread *thread, uint64_t now)
+{
+	const struct tp_client *client = thread->client;
+
+	return thread->still_tsc >= client_tsc_from_ns(client, OP_STILL_NS) &&
+		!tp_abi_lease_ok(client->backend.node, now);
+}
+
 static void
 op_check_end(struct tp_thread *thread, struct tp_op *op)
 {
@@ -492,10 +525,13 @@ op_check_end(struct tp_thread *thread, struct tp_op *op)
 	if (unlikely(now >= thread->alive_check_tsc)) {
 		thread->alive_check_tsc = now + client_tsc_from_ns(client, OP_ALIVE_CHECK_NS);
 		tp_client_is_alive(client);
+		op_heartbeat_look(thread, now);
 	}
 	if (unlikely(thread->corrupt)) {
 		client_op_give_up(thread, op, TP_CORRUPTION);
 	} else if (unlikely(atomic_load_explicit(&client->dead, memory_order_relaxed))) {
+		client_op_give_up(thread, op, TP_NODE_CRASHED);
+	} else if (unlikely(op_node_is_still(thread, now))) {
 		client_op_give_up(thread, op, TP_NODE_CRASHED);
 	} else if (unlikely(now >= op->deadline_tsc)) {
 		thread->stats.timeouts++;

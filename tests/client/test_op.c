@@ -167,6 +167,60 @@ test_op_node_stopped_node_crashed(void **state)
 	assert_void(tp_read(f->thread, f->region, 0, &value, 8), TP_TIMEOUT, 1, 0);
 }
 
+/* Long before the deadline: without a lease it grants nothing, and it renews none. */
+static void
+test_op_node_still_without_lease_node_crashed_soon(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t ms = f->fake->node->tsc_hz / 1000;
+	uint64_t value, from;
+
+	tp_thread_timeout_set(f->thread, 5000000000u);
+	assert_ok(tp_read(f->thread, f->region, 0, &value, 8), 8);
+	f->fake->stopped = true;
+	f->fake->tsc_step = ms;
+	from = f->fake->tsc;
+	f->fake->node->lease_until_tsc = from + 60 * ms;
+	assert_void(tp_read(f->thread, f->region, FAKE_PAGE_BYTES, &value, 8), TP_NODE_CRASHED, 1,
+		    0);
+	assert_in_range(f->fake->tsc - from, 60 * ms, 200 * ms);
+	/* It is the same node: nobody waits for it again. */
+	from = f->fake->tsc;
+	assert_void(tp_atomic_add64(f->thread, f->region, FAKE_PAGE_BYTES, 1, &value),
+		    TP_NODE_CRASHED, TP_EFFECT_UNKNOWN, 0);
+	assert_in_range(f->fake->tsc - from, 0, 20 * ms);
+	/* It goes on. */
+	f->fake->stopped = false;
+	f->fake->tsc_step = 1000;
+	f->fake->node->lease_until_tsc = UINT64_MAX;
+	assert_ok(tp_read(f->thread, f->region, 2 * FAKE_PAGE_BYTES, &value, 8), 8);
+}
+
+/* What passes while the thread does not look itself is not charged to the node. */
+static void
+test_op_thread_off_its_core_node_is_not_called_still(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t ms = f->fake->node->tsc_hz / 1000;
+	uint64_t value, from;
+
+	tp_thread_timeout_set(f->thread, 5000000000u);
+	assert_ok(tp_read(f->thread, f->region, 0, &value, 8), 8);
+	f->fake->stopped = true;
+	f->fake->tsc_step = 300 * ms;
+	from = f->fake->tsc;
+	f->fake->node->lease_until_tsc = from;
+	assert_void(tp_read(f->thread, f->region, FAKE_PAGE_BYTES, &value, 8), TP_NODE_CRASHED, 1,
+		    0);
+	assert_in_range(f->fake->tsc - from, 1200 * ms, 4000 * ms);
+	/* While the lease runs it may grant something yet. */
+	f->fake->node->lease_until_tsc = UINT64_MAX;
+	from = f->fake->tsc;
+	assert_void(tp_read(f->thread, f->region, FAKE_PAGE_BYTES, &value, 8), TP_NODE_CRASHED, 1,
+		    0);
+	assert_true(f->fake->tsc - from >= 5000 * ms);
+}
+
 /* No deadline at all is not one that has passed. */
 static void
 test_op_timeout_endless_not_expired(void **state)
@@ -460,6 +514,8 @@ main(void)
 		fixture_test(test_op_ends_midway_prefix_is_told),
 		fixture_test(test_op_many_hits_deadline_ends_them),
 		fixture_test(test_op_node_stopped_node_crashed),
+		fixture_test(test_op_node_still_without_lease_node_crashed_soon),
+		fixture_test(test_op_thread_off_its_core_node_is_not_called_still),
 		fixture_test(test_op_timeout_endless_not_expired),
 		fixture_test(test_op_more_than_ring_all_done),
 		fixture_test(test_op_nops_fill_rings_and_wrap),
