@@ -36,6 +36,14 @@
 #define CLUSTER_GUARD_LEASE (10 * SIM_MS)
 #define CLUSTER_NOTICE (250 * SIM_MS)	/* of a death, to whoever waits for the dead */
 
+/* What a seed is about. */
+enum cluster_theme {
+	THEME_ALL,		/* every kind of fault, one on top of the other */
+	THEME_DEATHS,		/* nodes die; no other fault hinders anybody */
+	THEME_SILENCES,		/* nodes die, stand still or are cut off, one after the other */
+	THEME_GAPS,		/* nodes do not run for less than it takes to call them silent */
+};
+
 enum client_state {
 	CLIENT_OFF,		/* not running */
 	CLIENT_STARTING,	/* wants to attach and open the region */
@@ -61,6 +69,7 @@ struct cluster_client {
 	uint64_t timeout_ns;
 	uint64_t begun_at;
 	uint64_t deadline;		/* virtual time by which the operation must be over */
+	uint64_t expires_at;		/* of the atomic that is settled: no answer before */
 	uint64_t wake_at;
 	uint32_t ops_left;
 	uint64_t paused_until;
@@ -106,9 +115,9 @@ struct cluster {
 	uint32_t region_id;
 	uint64_t region_address;
 	bool may_be_lost;		/* a node lost copies: crash or fence */
-	bool only_crashes;		/* no fault but these hinders anybody */
-	uint64_t crash_next;
-	uint64_t crashed_at;		/* the last one; orderly ends, too */
+	enum cluster_theme theme;
+	uint64_t silence_next;		/* the next one is not before */
+	uint64_t silent_at;		/* the last death or other silence began; orderly ends, too */
 	uint64_t disturbed_until;	/* other faults than crashes */
 	uint32_t faults_left;
 	bool sweeping;
@@ -157,6 +166,7 @@ void cluster_admin(struct cluster *cluster);
 /* cluster_check.c */
 void cluster_check_words(struct cluster *cluster, uint32_t n);
 void cluster_check_rest(struct cluster *cluster);
+void cluster_check_together(struct cluster *cluster);
 bool cluster_is_at_rest(struct cluster *cluster, char *why, size_t bytes);
 
 #endif /* SIM_CLUSTER_H */

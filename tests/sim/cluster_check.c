@@ -223,6 +223,31 @@ check_page(struct cluster *cluster, uint32_t page)
 		cluster_fail(cluster, "page %u is lost and nobody crashed", page);
 }
 
+/* Nobody was ever given up: no fence, no epoch but the first, no peer down. */
+void
+cluster_check_together(struct cluster *cluster)
+{
+	uint32_t n, w;
+
+	for (n = 0; n < cluster->node_count; n++) {
+		const struct tp_control *control = cluster->nodes[n].control;
+		const struct tp_control_stats *stats = tp_control_stats_get(control);
+
+		if (stats->fenced + stats->fences != 0 || stats->joins != 1)
+			cluster_fail(cluster, "node %u fenced %u times and was fenced %u times, "
+				     "and nobody was silent", n + 1, (unsigned int)stats->fences,
+				     (unsigned int)stats->fenced);
+		for (w = 0; w < cluster->nodes[n].worker_count; w++) {
+			uint64_t down = tp_endpoint_counters(tp_worker_endpoint(tp_control_worker(
+				control, (uint16_t)w)))[TP_ENDPOINT_COUNTER_peers_down];
+
+			if (down != 0)
+				cluster_fail(cluster, "node %u worker %u gave up %u peers, and "
+					     "nobody was silent", n + 1, w, (unsigned int)down);
+		}
+	}
+}
+
 /* The directory and the caches say the same. */
 void
 cluster_check_rest(struct cluster *cluster)

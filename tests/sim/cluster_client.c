@@ -16,6 +16,8 @@
 #endif
 #include "tp_types.h"
 
+#define CLIENT_LOOK (10 * SIM_MS)	/* who waits looks at the node so often, as tp_op_wait() does */
+
 static struct cluster_client *
 client_of(struct cluster *cluster, uint32_t n, uint32_t c)
 {
@@ -140,24 +142,27 @@ end(struct cluster *cluster, uint32_t n, uint32_t c, struct tp_result result, bo
 }
 
 /*
- * Whoever waits for a node that died is told in time: counted from the death, or
- * from the begin of the access if that was later. Faults of another kind may hide
- * the death, or keep a node from acting on it, so all of them put it off; so does
- * that the asking node itself is no member, or its client does not run.
+ * Whoever waits for a node that died, stands still or is cut off is told in time:
+ * counted from when that began, or from the begin of the access if that was later.
+ * In seeds of all kinds faults may hide the silence, or keep a node from acting on
+ * it, so all of them put it off; so does that the asking node itself is no member, or
+ * its client does not run.
  */
 static void
 check_notice(struct cluster *cluster, uint32_t n, const struct cluster_client *client)
 {
-	uint64_t since = RTE_MAX(client->begun_at, cluster->crashed_at);
+	uint64_t since = RTE_MAX(RTE_MAX(client->begun_at, cluster->silent_at),
+		client->expires_at);
 	uint64_t excused = RTE_MAX(cluster->disturbed_until,
 		RTE_MAX(cluster->nodes[n].apart_at, client->paused_until));
 
 	if (cluster->now > RTE_MAX(since, excused) + CLUSTER_NOTICE)
-		cluster_fail(cluster, "node %u: an access to page %u has waited %u ms, a death is "
+		cluster_fail(cluster, "node %u: an access to page %u has waited %u ms, the last silence is "
 			     "%u ms old", n + 1, client->op.page,
 			     (unsigned int)((cluster->now - client->begun_at) / SIM_MS),
-			     (unsigned int)((cluster->now - cluster->crashed_at) / SIM_MS));
-	if (since >= excused && cluster->now - since > cluster->result->notice_ns)
+			     (unsigned int)((cluster->now - cluster->silent_at) / SIM_MS));
+	if (since >= excused && cluster->now > since &&
+	    cluster->now - since > cluster->result->notice_ns)
 		cluster->result->notice_ns = cluster->now - since;
 }
 
@@ -255,6 +260,7 @@ static void
 deadline_set(struct cluster *cluster, uint32_t n, struct cluster_client *client, uint64_t timeout)
 {
 	tp_thread_timeout_set(client->thread, timeout);
+	client->expires_at = 0;
 	client->begun_at = cluster->now;
 	client->deadline = cluster_global_time(cluster, n, cluster_local_now(cluster, n) + timeout);
 }
@@ -263,8 +269,11 @@ static void
 settle(struct cluster *cluster, uint32_t n, uint32_t c)
 {
 	struct cluster_client *client = client_of(cluster, n, c);
+	/* Until then it may be sent yet: nobody can say that it never was. */
+	uint64_t expires = cluster_global_time(cluster, n, client->access.expires_tsc);
 
 	deadline_set(cluster, n, client, sim_rng_between(&cluster->rng, SIM_MS, 300 * SIM_MS));
+	client->expires_at = expires;
 	client->state = CLIENT_SETTLING;
 	cluster_trace(cluster, "settle", n << 8 | c, client->op.page, client->access.sequence);
 	if (tp_submit_settle(client->thread, client->region, &client->access)) {
@@ -272,7 +281,7 @@ settle(struct cluster *cluster, uint32_t n, uint32_t c)
 		return;
 	}
 	cluster_node_wake(cluster, n, cluster->now + sim_rng_below(&cluster->rng, 1000));
-	rest(cluster, n, c, client->deadline - cluster->now);
+	rest(cluster, n, c, RTE_MIN(client->deadline - cluster->now, CLIENT_LOOK));
 }
 
 static void
@@ -292,7 +301,7 @@ begin(struct cluster *cluster, uint32_t n, uint32_t c)
 	}
 	client->ops_left--;
 	/* Long enough to see whether the notice comes first. */
-	if (cluster->only_crashes)
+	if (cluster->theme != THEME_ALL)
 		timeout = CLUSTER_NOTICE + timeout / 2;
 	if (cluster->sweeping) {
 		timeout = 1000 * SIM_MS;
@@ -301,7 +310,7 @@ begin(struct cluster *cluster, uint32_t n, uint32_t c)
 	} else {
 		workload_begin(&cluster->workload, index, client->generation, &client->op);
 		/* Some do not wait: what they asked for is on its way when they ask after it. */
-		if (client->op.want == WORKLOAD_ATOMIC && !cluster->only_crashes &&
+		if (client->op.want == WORKLOAD_ATOMIC && cluster->theme == THEME_ALL &&
 		    sim_rng_chance(&cluster->rng, 100))
 			timeout = 1 + sim_rng_below(&cluster->rng, 200 * SIM_US);
 	}
@@ -315,7 +324,7 @@ begin(struct cluster *cluster, uint32_t n, uint32_t c)
 		return;
 	}
 	cluster_node_wake(cluster, n, cluster->now + sim_rng_below(&cluster->rng, 1000));
-	rest(cluster, n, c, client->deadline - cluster->now);
+	rest(cluster, n, c, RTE_MIN(client->deadline - cluster->now, CLIENT_LOOK));
 }
 
 static void
@@ -337,7 +346,7 @@ busy(struct cluster *cluster, uint32_t n, uint32_t c)
 	/* It may have asked again. */
 	cluster_node_wake(cluster, n, cluster->now + sim_rng_below(&cluster->rng, 1000));
 	rest(cluster, n, c, client->deadline >= cluster->now ?
-	     client->deadline - cluster->now + 1 : 1);
+	     RTE_MIN(client->deadline - cluster->now + 1, CLIENT_LOOK) : 1);
 }
 
 void

@@ -22,6 +22,10 @@ static const uint8_t fault_mix[] = {
 	[FAULT_CRASH] = 7, [FAULT_STOP] = 2, [FAULT_KILL_CLIENT] = 6, [FAULT_RESET] = 4,
 };
 
+/* Off its core: not yet silent, with what a message and a heartbeat take. */
+#define GAP_MAX (90 * SIM_MS)
+#define GAP_REST (2 * SIM_MS)
+
 enum mend { MEND_LOSS, MEND_DUPLICATE, MEND_CORRUPT, MEND_DELAY, MEND_CUT, MEND_STORE };
 
 static enum fault
@@ -35,20 +39,63 @@ choose(struct sim_rng *rng)
 }
 
 /*
- * Where only crashes hinder anybody they are as far apart as a notice takes; what
+ * Where only silences hinder anybody they are as far apart as a notice takes; what
  * else happens meanwhile excuses nobody.
  */
 static enum fault
-choose_crash(struct cluster *cluster)
+choose_silence(struct cluster *cluster, uint64_t *length)
 {
 	static const enum fault others[] = { FAULT_DUPLICATE, FAULT_PAUSE_CLIENT,
 		FAULT_KILL_CLIENT, FAULT_RESET };
+	static const enum fault silences[] = { FAULT_PAUSE_NODE, FAULT_PAUSE_MACHINE,
+		FAULT_CUT_ONE, FAULT_CUT_BOTH, FAULT_ISOLATE, FAULT_CRASH };
+	struct sim_rng *rng = &cluster->fault_rng;
+	enum fault fault = FAULT_CRASH;
 
-	if (cluster->now < cluster->crash_next)
-		return others[sim_rng_below(&cluster->fault_rng, 4)];
-	cluster->crash_next = cluster->now + CLUSTER_NOTICE +
-		sim_rng_between(&cluster->fault_rng, 10 * SIM_MS, 60 * SIM_MS);
-	return FAULT_CRASH;
+	if (cluster->now < cluster->silence_next)
+		return others[sim_rng_below(rng, RTE_DIM(others))];
+	if (cluster->theme == THEME_SILENCES) {
+		fault = silences[sim_rng_below(rng, RTE_DIM(silences))];
+		*length = sim_rng_chance(rng, 80) ? 10000 * SIM_MS :
+			sim_rng_between(rng, 60 * SIM_MS, 250 * SIM_MS);
+	}
+	cluster->silent_at = cluster->now;
+	cluster->silence_next = cluster->now + CLUSTER_NOTICE +
+		sim_rng_between(rng, 10 * SIM_MS, 60 * SIM_MS);
+	if (fault != FAULT_CRASH)
+		/* A node that stands still does so twice as long. */
+		cluster->silence_next += (fault == FAULT_PAUSE_NODE ? 2 : 1) * *length;
+	return fault;
+}
+
+/* With or without its clients; a little shorter than silence may be. */
+static enum fault
+choose_gap(struct cluster *cluster, uint32_t n, uint64_t *length)
+{
+	struct sim_rng *rng = &cluster->fault_rng;
+
+	*length = sim_rng_between(rng, SIM_MS, GAP_MAX);
+	/* It has run in between. */
+	if (cluster->now < cluster->nodes[n].paused_until + GAP_REST)
+		return FAULT_DUPLICATE;
+	if (sim_rng_chance(rng, 500))
+		return FAULT_PAUSE_MACHINE;
+	*length /= 2;
+	return FAULT_PAUSE_NODE;
+}
+
+static enum fault
+choose_in_theme(struct cluster *cluster, uint32_t n, uint64_t *length)
+{
+	switch (cluster->theme) {
+	case THEME_DEATHS:
+	case THEME_SILENCES:
+		return choose_silence(cluster, length);
+	case THEME_GAPS:
+		return choose_gap(cluster, n, length);
+	default:
+		return choose(&cluster->fault_rng);
+	}
 }
 
 /* Until when a fault may keep nodes from each other, or from what they have to do. */
@@ -215,9 +262,10 @@ cluster_fault(struct cluster *cluster)
 	struct sim_rng *rng = &cluster->fault_rng;
 	uint32_t n = sim_rng_below(rng, cluster->node_count);
 	uint32_t m = (n + 1 + sim_rng_below(rng, cluster->node_count - 1)) % cluster->node_count;
-	enum fault fault = cluster->only_crashes ? choose_crash(cluster) : choose(rng);
 	uint64_t length = length_ns(cluster);
-	uint64_t disturbed = disturbs_until(cluster, fault, length);
+	enum fault fault = choose_in_theme(cluster, n, &length);
+	uint64_t disturbed = cluster->theme == THEME_SILENCES ? 0 :
+		disturbs_until(cluster, fault, length);
 
 	cluster_trace(cluster, "fault", fault, n << 8 | m, length);
 	cluster->result->faults++;

@@ -128,7 +128,7 @@ cluster_node_crash(struct cluster *cluster, uint32_t n)
 	cluster_trace(cluster, "crash", n, 0, 0);
 	cluster->result->crashes++;
 	cluster->may_be_lost = true;
-	cluster->crashed_at = cluster->now;
+	cluster->silent_at = cluster->now;
 	for (c = 0; c < cluster->clients_per_node; c++)
 		cluster_client_die(cluster, n, c, true);
 	cluster_node_free(cluster, n);

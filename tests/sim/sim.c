@@ -186,7 +186,7 @@ run_seeds(struct run_options *o, uint64_t stop_after)
 		       " crashes, %" PRIu64 " fences, %" PRIu64 " pages lost", o->harness_name,
 		       done, failed, ops, unknown, settled, voids, faults, crashes, fences, lost);
 	if (notice_ns != 0)
-		printf("; waits for the dead up to %.1f ms", (double)notice_ns / 1e6);
+		printf("; waits for the silent up to %.1f ms", (double)notice_ns / 1e6);
 	printf("\n");
 	return failed;
 }
