@@ -26,7 +26,7 @@ class TestLeave(ClusterSuite):
             Write each page of 192 MiB at home on node 1 from node 2, so that node 2 has the
             only current copies. Stop node 2 by SIGTERM; read everything on node 1.
         Verify:
-            Node 2 ends with status 0 within 1.5 s. Each word reads the value written, or
+            Node 2 ends with status 0 within 2 s. Each word reads the value written, or
             VOID because the node has gone; which is at most what did not fit in its time.
         """
         region = self.region("big", f"{CACHE // MIB}M", "--distribution", "home", "--nodes",
@@ -39,13 +39,13 @@ class TestLeave(ClusterSuite):
         begun = time.monotonic()
         self.verify(self.cluster.processes.pop(2).stop(seconds=5) == 0, "status is not 0")
         seconds = time.monotonic() - begun
-        self.verify(seconds < 1.5, f"node 2 took {seconds:.2f} s to leave")
+        self.verify(seconds < 2, f"node 2 took {seconds:.2f} s to leave")
         self.cluster.await_members(1, [1])
-        lost = self.cluster.telemetry(1)["pages_lost"] - before["pages_lost"]
-        print(f"        left in {seconds:.2f} s, {lost} of {words} pages lost", flush=True)
         watch = self.load(1, "watch", region, words=words, stride=PAGE, truth=truth,
                           count=words, until_void=3000)
         result = watch.result(60)
+        lost = self.cluster.telemetry(1)["pages_lost"] - before["pages_lost"]
+        print(f"        left in {seconds:.2f} s, {lost} of {words} pages lost", flush=True)
         self.verify(result["errors"] == 0, result["error"])
         self.verify(set(result["reasons"]) <= {"node crashed"}, f"VOID: {result['reasons']}")
         self.verify(lost or not result["reasons"], f"VOID, not lost: {result['reasons']}")

@@ -28,7 +28,7 @@
 #define MEMBERSHIP_REJOIN_MAX_NS UINT64_C(1000000000)
 #define MEMBERSHIP_RETRY_NS UINT64_C(2000000)
 /* What is modified here goes home. telepaged gives its end 600 ms in all (watchdog of SIGTERM). */
-#define MEMBERSHIP_DRAIN_NS UINT64_C(450000000)
+#define MEMBERSHIP_DRAIN_NS UINT64_C(400000000)
 
 static void
 membership_lease_set(struct tp_control *control, uint64_t until)
