@@ -10,7 +10,7 @@
 #                          [--dry-run]
 #   --set      codec: deltas, their bytes, the choice of a codec
 #              sharing: hits, misses, atomics, pool, directory (default)
-#              fabric: sessions on links that lose frames or are full
+#              fabric: pages in bulk, sessions on links that lose frames or are full
 #              life: idle nodes, attaching, nodes that die, a computing neighbour
 #   --rt       SCHED_RR: for a machine that is not quiet; the log says so
 #   --dry-run  print the rows, leave docs/benchmarks.md alone
@@ -81,6 +81,10 @@ sharing)
 	;;
 fabric)
 	for pmd in memif af_packet; do
+		for mtu in 9000 1500; do
+			run page_stream_bw --pmd $pmd --mtu $mtu
+		done
+		run client_stream_bw --pmd $pmd
 		run session_loss_bw --pmd $pmd
 		run demand_under_bulk_lat --pmd $pmd
 	done

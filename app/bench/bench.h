@@ -57,6 +57,7 @@ double bench_samples_mean(const struct bench_samples *samples);
  */
 struct bench {
 	enum bench_pmd pmd;
+	unsigned int mtu;	/* asked for; 0: what the PMD carries */
 	bool json;
 	bool neighbour;		/* also with a computing process on the measuring core */
 	const char *netns[2];	/* of each side, by name; NULL: one made for the run */
@@ -113,6 +114,7 @@ struct bench_row {
 	const char *pmd;		/* NULL when there is no link */
 	const char *unit;
 	double scale;			/* units per tick */
+	uint64_t bytes;			/* that a measurement moved: print GB/s; 0: print times */
 	struct bench_samples *samples;
 	const char *baseline_name;	/* NULL when it is compared with nothing */
 	double baseline_scale;
@@ -192,6 +194,9 @@ enum bench_pmd bench_pmd_find(const char *name);
 /** MTU of its ports. */
 uint16_t bench_pmd_mtu(enum bench_pmd pmd);
 
+/** The same, or what the run asked for if that is less. */
+uint16_t bench_mtu(const struct bench *bench);
+
 /**
  * Make what the PMD stands on: for all but memif a private network namespace. Where
  * the command line names namespaces, this process enters the one of side 0; their
@@ -243,6 +248,8 @@ int bench_node_fetch(struct bench *bench);
 int bench_client_fetch(struct bench *bench);
 int bench_client_miss(struct bench *bench);
 int bench_client_atomic(struct bench *bench);
+int bench_page_stream(struct bench *bench);
+int bench_client_stream(struct bench *bench);
 int bench_attach(struct bench *bench);
 int bench_void(struct bench *bench);
 int bench_void_fast(struct bench *bench);

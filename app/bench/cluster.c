@@ -43,7 +43,7 @@ node_config_fill(const struct bench *bench, const struct bench_node_config *from
 	config->port_count = 1;
 	snprintf(config->ports[0].device, sizeof(config->ports[0].device), "%s", from->device);
 	config->ports[0].ip = CLUSTER_NET + from->id;
-	config->ports[0].mtu = bench_pmd_mtu(bench->pmd);
+	config->ports[0].mtu = bench_mtu(bench);
 	config->attach = from->attach;
 	if (from->attach)
 		bench_node_socket_path(bench, from->id, config->socket_path,

@@ -29,6 +29,8 @@
  */
 #define MEMIF_ARGS "bsize=10240,rsize=8"
 #define AF_PACKET_ARGS "blocksz=36864,framesz=9216,framecnt=256"
+#define AF_PACKET_SHORT_ARGS "blocksz=65536,framesz=2048,framecnt=512"	/* 1500-byte packets */
+#define AF_PACKET_SHORT_MTU 1900u
 /* Who polls all the time needs no system call for each time that it finds nothing. */
 #define AF_XDP_ARGS "busy_budget=0"
 
@@ -54,6 +56,14 @@ uint16_t
 bench_pmd_mtu(enum bench_pmd pmd)
 {
 	return pmds[pmd].mtu;
+}
+
+uint16_t
+bench_mtu(const struct bench *bench)
+{
+	uint16_t most = bench_pmd_mtu(bench->pmd);
+
+	return bench->mtu == 0 ? most : (uint16_t)RTE_MIN(bench->mtu, most);
 }
 
 enum bench_pmd
@@ -177,6 +187,12 @@ bench_link_prepare(struct bench *bench, unsigned int pair_count)
 	return ret;
 }
 
+static const char *
+af_packet_args(const struct bench *bench)
+{
+	return bench_mtu(bench) <= AF_PACKET_SHORT_MTU ? AF_PACKET_SHORT_ARGS : AF_PACKET_ARGS;
+}
+
 void
 bench_link_vdev(const struct bench *bench, unsigned int pair, unsigned int side,
 		char vdev[BENCH_VDEV_CHARS])
@@ -192,11 +208,13 @@ bench_link_vdev(const struct bench *bench, unsigned int pair, unsigned int side,
 	case BENCH_PMD_AF_PACKET:
 		if (bench->netns[side] != NULL) {
 			snprintf(vdev, BENCH_VDEV_CHARS,
-				 "--vdev=net_af_packet%u,iface=net%u," AF_PACKET_ARGS, pair, pair);
+				 "--vdev=net_af_packet%u,iface=net%u,%s", pair, pair,
+				 af_packet_args(bench));
 			break;
 		}
 		snprintf(vdev, BENCH_VDEV_CHARS,
-			 "--vdev=net_af_packet%u,iface=tpb%u.%u," AF_PACKET_ARGS, pair, pair, side);
+			 "--vdev=net_af_packet%u,iface=tpb%u.%u,%s", pair, pair, side,
+			 af_packet_args(bench));
 		break;
 	case BENCH_PMD_AF_XDP:
 		snprintf(vdev, BENCH_VDEV_CHARS, "--vdev=net_af_xdp%u,iface=tpb%u.%u," AF_XDP_ARGS,

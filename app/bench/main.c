@@ -36,6 +36,10 @@ static const struct bench_case cases[] = {
 	  true, bench_node_fetch },
 	{ "client_fetch_lat", "the same by a client attached to a node on its core", true,
 	  bench_client_fetch },
+	{ "page_stream_bw", "pages of another node by long reads, node embedded here", true,
+	  bench_page_stream },
+	{ "client_stream_bw", "the same by a client attached to a node on its core", true,
+	  bench_client_stream },
 	{ "attach_lat", "attach to first read in a fresh process, both ways, idle and busy core",
 	  true, bench_attach },
 	{ "void_lat", "kill of a page's node to VOID at a program that waits for it", true,
@@ -69,7 +73,8 @@ static void
 usage(FILE *out)
 {
 	fprintf(out, "usage: telepage-bench list\n"
-		     "       telepage-bench NAME [--pmd memif|af_packet|af_xdp|tap] [--neighbour] [--json]\n"
+		     "       telepage-bench NAME [--pmd memif|af_packet|af_xdp|tap] [--mtu N] "
+		     "[--neighbour] [--json]\n"
 		     "                      [--netns A,B]   af_packet between devices net0, net1 "
 		     "of two namespaces\n");
 }
@@ -168,6 +173,7 @@ options_parse(struct bench *bench, int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "pmd", required_argument, NULL, 'p' },
+		{ "mtu", required_argument, NULL, 'm' },
 		{ "neighbour", no_argument, NULL, 'n' },
 		{ "json", no_argument, NULL, 'j' },
 		{ "netns", required_argument, NULL, 'N' },
@@ -182,6 +188,13 @@ options_parse(struct bench *bench, int argc, char **argv)
 			bench->pmd = bench_pmd_find(optarg);
 			if (bench->pmd == BENCH_PMD_COUNT) {
 				fprintf(stderr, "telepage-bench: no PMD %s\n", optarg);
+				return NULL;
+			}
+			break;
+		case 'm':
+			bench->mtu = (unsigned int)strtoul(optarg, NULL, 10);
+			if (bench->mtu < 1500 || bench->mtu > 9000) {
+				fprintf(stderr, "telepage-bench: the MTU is 1500 to 9000\n");
 				return NULL;
 			}
 			break;

@@ -20,7 +20,7 @@
 #include "raw.h"
 #include "tp_link_ethdev.h"
 
-#define RAW_ETHER_TYPE 0x88b5		/* IEEE: local experiments */
+#define RAW_ETHER_TYPE BENCH_RAW_PIECE_TYPE
 #define RAW_PAYLOAD_OFFSET (BENCH_RAW_PAGE_BYTES - BENCH_PAGE_BYTES)
 #define RAW_MBUF_COUNT 1023
 #define RAW_MBUF_BYTES (RTE_PKTMBUF_HEADROOM + 10240)
@@ -67,7 +67,7 @@ int
 bench_raw_open(struct bench_raw *raw, struct bench *bench, uint16_t port,
 	       struct bench_peer *peer)
 {
-	uint16_t mtu = bench_pmd_mtu(bench->pmd);
+	uint16_t mtu = bench_mtu(bench);
 	char name[24];
 
 	*raw = (struct bench_raw){ .port = port, .peer = peer };
@@ -182,23 +182,28 @@ bench_raw_answer(struct bench_raw *raw)
 	struct rte_mbuf *mbufs[RAW_BURST];
 	struct rte_mbuf *replies[RAW_BURST * RAW_PARTS_MAX];
 	uint16_t count = rte_eth_rx_burst(raw->port, 0, mbufs, RAW_BURST);
+	unsigned int streamed = 0;
 	uint16_t reply_count = 0;
 	uint16_t sent;
 
 	for (uint16_t i = 0; i < count; i++) {
-		uint16_t made = raw_answer(raw, mbufs[i], &replies[reply_count]);
+		uint16_t made = 0;
 
+		if (bench_raw_stream_is_request(mbufs[i]))
+			streamed += bench_raw_stream_answer(raw, mbufs[i]);
+		else
+			made = raw_answer(raw, mbufs[i], &replies[reply_count]);
 		if (made == 0)
 			rte_pktmbuf_free(mbufs[i]);
 		reply_count += made;
 	}
 	if (reply_count == 0)
-		return 0;
+		return streamed;
 	sent = rte_eth_tx_burst(raw->port, 0, replies, reply_count);
 	/* A lost reply is the asker's timeout. */
 	for (uint16_t i = sent; i < reply_count; i++)
 		rte_pktmbuf_free(replies[i]);
-	return sent;
+	return streamed + sent;
 }
 
 void

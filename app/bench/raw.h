@@ -2,9 +2,10 @@
  * Copyright (c) 2026 Telepage developers
  *
  * The raw baseline: a ping-pong of two bare DPDK processes, the least that any
- * protocol on the same port could cost. Both sides copy payloads from and to a
- * page set in random order, as a node does, and do nothing else. Where the MTU is
- * less than a page's frame the page goes in as many as it takes, with headers each.
+ * protocol on the same port could cost, and a stream of pages, the most that it
+ * carries. Both sides copy payloads from and to a page set, as a node does, and
+ * do nothing else. Where the MTU is less than a page's frame the page goes in as
+ * many as it takes, with headers each.
  */
 #ifndef BENCH_RAW_H
 #define BENCH_RAW_H
@@ -14,10 +15,13 @@
 #define BENCH_RAW_SMALL_BYTES 64u
 #define BENCH_RAW_PAGE_BYTES 4200u	/* a page and 104 bytes of headers, in one frame */
 #define BENCH_RAW_SET_BYTES (256u << 20)
+#define BENCH_RAW_ASK_TYPE 0x88b6	/* IEEE: local experiments, the other one */
+#define BENCH_RAW_PIECE_TYPE 0x88b5
 
 /* 2 MiB pages for one side: the page set, and the heap of EAL. */
 #define BENCH_RAW_HUGEPAGES 160u
 
+struct rte_mbuf;
 struct rte_mempool;
 
 struct bench_raw {
@@ -40,6 +44,14 @@ struct bench_raw_op {
 	uint32_t reply_bytes;		/* BENCH_RAW_SMALL_BYTES or BENCH_RAW_PAGE_BYTES */
 };
 
+/* The same of bench_raw_stream(). */
+struct bench_raw_stream {
+	struct bench_raw *raw;
+	uint32_t page_count;		/* of one operation */
+	uint32_t piece_bytes;		/* of a page, in one frame */
+	bool random;
+};
+
 /** Main of the peer that answers on its port 0. @p context is not used. */
 int bench_raw_serve(struct bench *bench, struct bench_control *control, void *context);
 
@@ -60,5 +72,14 @@ int bench_raw_await(struct bench_raw *raw);
 int bench_raw_fetch(void *context, uint64_t *ticks);
 void bench_raw_resume(void *context);
 void bench_raw_pause(void *context);
+
+/** Pages of a stream, of the bench_op form; resume and pause as above. */
+int bench_raw_stream(void *context, uint64_t *ticks);
+void bench_raw_stream_resume(void *context);
+void bench_raw_stream_pause(void *context);
+
+/* The answering side of it, for bench_raw_answer(): does it ask for pages? Send them. */
+bool bench_raw_stream_is_request(const struct rte_mbuf *mbuf);
+unsigned int bench_raw_stream_answer(struct bench_raw *raw, const struct rte_mbuf *request);
 
 #endif /* BENCH_RAW_H */
