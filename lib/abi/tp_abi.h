@@ -141,7 +141,8 @@ tp_guard_key(uint32_t region_id, uint32_t page_index)
 	OP(FLUSH,     4)  /* write a modified copy back to the home, drop it */	\
 	OP(INVALIDATE, 5) /* drop the local copy (a modified one is written back) */ \
 	OP(NOP,       6)  /* complete at once: ring test, latency floor */	\
-	OP(SETTLE,    7)  /* ask after an atomic whose answer did not come */
+	OP(SETTLE,    7)  /* ask after an atomic whose answer did not come */	\
+	OP(FETCH,     8)  /* bring pages here that will be wanted; answered at once */
 
 enum tp_abi_op {
 #define TP_ABI_OP_AS_ENUM(name, id) TP_ABI_##name = (id),
@@ -150,22 +151,30 @@ enum tp_abi_op {
 	TP_ABI_OP_COUNT
 };
 
+#define TP_ABI_FETCH_MAX 10		/* pages that a FETCH names */
+
 struct tp_abi_request {
 	uint8_t op;		/* enum tp_abi_op */
-	uint8_t atomic_op;	/* enum tp_atomic_op */
-	uint8_t width;		/* ATOMIC: 4 or 8 */
+	uint8_t atomic_op;	/* ATOMIC: enum tp_atomic_op; FETCH: enum tp_access wanted */
+	uint8_t width;		/* ATOMIC: 4 or 8; FETCH: how many of pages[] */
 	uint8_t guard;		/* hazard slot of this thread that holds the WAITING key; 0xff none */
 	uint32_t cookie;	/* returned in the completion */
 	uint32_t region_id;
-	uint32_t page_index;
+	uint32_t page_index;	/* FETCH: that of pages[0] */
 	uint64_t generation;	/* of the region */
-	uint32_t offset;	/* ATOMIC: in the page, aligned to width */
-	uint32_t reserved;
-	uint64_t operand;	/* SETTLE: origin of the client that sent the atomic */
-	uint64_t compare;
-	uint64_t deadline_tsc;	/* the node answers VOID(timeout) at the latest then */
-	uint64_t sequence;	/* ATOMIC: count of the thread's atomics, 0: no id; SETTLE: its id */
+	union {
+		struct {
+			uint32_t offset;	/* ATOMIC: in the page, aligned to width */
+			uint32_t reserved;
+			uint64_t operand;	/* SETTLE: origin of the client that sent the atomic */
+			uint64_t compare;
+			uint64_t deadline_tsc;	/* the node answers VOID(timeout) at the latest then */
+			uint64_t sequence;	/* ATOMIC: count of the thread's, 0: no id; SETTLE: its id */
+		};
+		uint32_t pages[TP_ABI_FETCH_MAX];	/* FETCH: all of this worker's shards */
+	};
 };
+static_assert(offsetof(struct tp_abi_request, deadline_tsc) == 48, "layout");
 static_assert(sizeof(struct tp_abi_request) == 64, "one line");
 
 /*

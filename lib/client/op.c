@@ -26,7 +26,7 @@
 #define OP_STILL_NS 100000000ull	/* one without a lease, too, is waited for no longer */
 #define OP_RETRY_NS 100000ull		/* between requests that the node has no room for */
 #define OP_CLOCK_CHUNKS 64		/* present pages between looks at the deadline */
-#define OP_AHEAD 16			/* pages that a long access asks for ahead */
+#define OP_AHEAD 64			/* pages that a long access asks for ahead */
 #define OP_AHEAD_LEAVES 16		/* records it leaves to other accesses */
 
 static struct client_chunk
@@ -53,7 +53,6 @@ op_skip_finished_pieces(struct tp_op *op)
 	       op->piece_done == op->vectors[op->vector_index].bytes) {
 		op->vector_index++;
 		op->piece_done = 0;
-		op->ahead_page = 0;
 	}
 }
 
@@ -164,29 +163,101 @@ op_send(struct tp_thread *thread, struct tp_op *op, const struct client_chunk *c
 	return ret;
 }
 
-/* Ask for the pages that follow page_index in the same piece, and are not here. */
-static void
-op_fetch_ahead(struct tp_thread *thread, struct tp_op *op, uint32_t page_index)
+/* Pages that a vector touches. */
+static uint32_t
+op_vector_pages(const struct tp_op *op, const struct tp_vector *vector)
 {
-	const struct tp_vector *piece = &op->vectors[op->vector_index];
-	const struct tp_client_region *region = op->region;
+	uint8_t shift = op->region->page_shift;
+
+	return vector->bytes == 0 ? 0 :
+		(uint32_t)(((vector->offset + vector->bytes - 1) >> shift) -
+			   (vector->offset >> shift)) + 1;
+}
+
+/* Put a page on its worker's list, and send the list if it is full. */
+static int
+ahead_add(struct tp_thread *thread, const struct tp_op *op, struct tp_abi_request *lists,
+	  uint32_t page_index)
+{
+	uint32_t worker = op_worker(thread, op->region, page_index);
+	struct tp_abi_request *list = &lists[worker];
+	int ret = 0;
+
+	if (list->width == 0)
+		*list = (struct tp_abi_request){
+			.op = TP_ABI_FETCH,
+			.atomic_op = op->kind == CLIENT_WRITE ? TP_ACCESS_WRITE : TP_ACCESS_READ,
+			.region_id = op->region->id,
+			.page_index = page_index,
+			.generation = op->region->info.generation,
+		};
+	list->pages[list->width++] = page_index;
+	if (list->width == TP_ABI_FETCH_MAX) {
+		ret = client_request_send(thread, NULL, worker, list, 0);
+		list->width = 0;
+	}
+	return ret;
+}
+
+/* Where the next page to be asked for is, from what op stands at on. */
+static void
+ahead_restart(struct tp_op *op)
+{
+	const struct tp_vector *vector = &op->vectors[op->vector_index];
+	uint8_t shift = op->region->page_shift;
+
+	op->ahead_vector = op->vector_index;
+	op->ahead_page = (uint32_t)(((vector->offset + op->piece_done) >> shift) -
+				    (vector->offset >> shift)) + 1;
+}
+
+/*
+ * Ask for the pages that op will come to next and that are not here: half of
+ * what may be under way at a time, so that they go in few messages.
+ */
+static void
+op_fetch_ahead(struct tp_thread *thread, struct tp_op *op)
+{
 	enum tp_access wanted = op->kind == CLIENT_WRITE ? TP_ACCESS_WRITE : TP_ACCESS_READ;
-	uint64_t last = (piece->offset + piece->bytes - 1) >> region->page_shift;
-	uint64_t page = RTE_MAX(op->ahead_page, page_index + 1);
+	struct tp_abi_request lists[TP_ABI_WORKERS_MAX];
+	uint32_t workers = thread->client->geometry.worker_count;
+	uint32_t w;
+	int ret = 0;
 
-	last = RTE_MIN(last, (uint64_t)page_index + OP_AHEAD);
-	for (; page <= last; page++) {
-		struct tp_abi_request request = op_request(op, (uint32_t)page);
+	for (w = 0; w < workers; w++)
+		lists[w].width = 0;
+	if (op->ahead_count == 0)
+		ahead_restart(op);
+	while (op->ahead_count < OP_AHEAD && ret == 0 && op->ahead_vector < op->vector_count &&
+	       __builtin_popcountll(thread->pending_free) > OP_AHEAD_LEAVES) {
+		const struct tp_vector *vector = &op->vectors[op->ahead_vector];
+		uint64_t page = (vector->offset >> op->region->page_shift) + op->ahead_page;
 
-		if ((tp_lookup(region, page << region->page_shift) & wanted) == wanted)
+		if (op->ahead_page >= op_vector_pages(op, vector)) {
+			op->ahead_vector++;
+			op->ahead_page = 0;
 			continue;
-		if (__builtin_popcountll(thread->pending_free) <= OP_AHEAD_LEAVES ||
-		    client_request_send(thread, NULL, op_worker(thread, region, (uint32_t)page),
-					&request, 0) < 0)
-			break;
+		}
+		op->ahead_page++;
+		op->ahead_count++;
+		if ((tp_lookup(op->region, page << op->region->page_shift) & wanted) == wanted)
+			continue;
+		ret = ahead_add(thread, op, lists, (uint32_t)page);
 		thread->stats.fetches_ahead++;
 	}
-	op->ahead_page = (uint32_t)page;
+	for (w = 0; w < workers; w++)
+		if (lists[w].width != 0)
+			client_request_send(thread, NULL, w, &lists[w], 0);
+}
+
+/* A chunk is done. Once pages are asked for ahead there is something to keep up. */
+static void
+op_advance(struct tp_thread *thread, struct tp_op *op, const struct client_chunk *chunk)
+{
+	op->piece_done += chunk->bytes;
+	op->bytes_done += chunk->bytes;
+	if (unlikely(op->ahead_count != 0) && --op->ahead_count == OP_AHEAD / 2)
+		op_fetch_ahead(thread, op);
 }
 
 static int
@@ -275,11 +346,7 @@ op_run(struct tp_thread *thread, struct tp_op *op)
 			ret = op_send(thread, op, &chunk);
 			break;
 		}
-		/* Once pages are asked for ahead there is something to keep up. */
-		if (unlikely(op->ahead_page != 0))
-			op_fetch_ahead(thread, op, chunk.page_index);
-		op->piece_done += chunk.bytes;
-		op->bytes_done += chunk.bytes;
+		op_advance(thread, op, &chunk);
 		chunks++;
 	}
 	if (ret < 0) {
@@ -288,8 +355,9 @@ op_run(struct tp_thread *thread, struct tp_op *op)
 	}
 	op->state = CLIENT_OP_SENT;
 	op->misses++;
-	if (op->kind == CLIENT_READ || op->kind == CLIENT_WRITE)
-		op_fetch_ahead(thread, op, chunk.page_index);
+	if ((op->kind == CLIENT_READ || op->kind == CLIENT_WRITE) &&
+	    op->ahead_count < OP_AHEAD / 2)
+		op_fetch_ahead(thread, op);
 }
 
 /* Start an access that is filled in but for its times. true: it is done. */
@@ -446,8 +514,7 @@ client_op_completed(struct tp_thread *thread, struct tp_op *op, uint8_t guard,
 		break;
 	case CLIENT_GRANT_DONE:
 	case CLIENT_GRANT_KEPT:
-		op->piece_done += chunk.bytes;
-		op->bytes_done += chunk.bytes;
+		op_advance(thread, op, &chunk);
 		break;
 	}
 	op_run(thread, op);

@@ -78,7 +78,9 @@ struct tp_op {
 	uint8_t access;			/* pin: access wanted */
 	uint8_t settling;		/* asks after the atomic that it is, or was */
 	uint8_t cause;			/* why that one ended unknown: enum tp_reason */
-	uint32_t ahead_page;		/* pages below are asked for already; 0: none */
+	uint32_t ahead_count;		/* pages asked for that it has not come to yet */
+	uint32_t ahead_vector;		/* the next to be asked for: vector, page of it */
+	uint32_t ahead_page;
 	uint32_t vector_count;
 	uint32_t vector_index;
 	const struct tp_vector *vectors;

@@ -238,6 +238,11 @@ cache_hold_inv(struct coherence_event *ev)
 		inv_ack(ev, msg_sequence(ev));
 		return WAY_STAY;
 	}
+	if (coherence_mutant(ev->c, MUTANT_ahead_unheld) &&
+	    coherence_request_of(ev)->waiter_first == 0) {
+		send_home(ev, TP_MSG_INV_ACK, msg_sequence(ev), 0, false);
+		return WAY_STAY;
+	}
 	hold(ev);
 	return WAY_NEXT;
 }

@@ -237,6 +237,18 @@ tp_coherence_message_hint(struct tp_coherence *c, const struct tp_coherence_msg 
 		coherence_slot_hint(&ev, offset, sizeof(uint64_t), false);
 }
 
+void
+tp_coherence_page_hint(struct tp_coherence *c, uint32_t region_id, uint32_t page_index)
+{
+	struct coherence_region *region = coherence_region_find(c, region_id);
+	struct coherence_event ev;
+
+	if (region == NULL || page_index >= region->region->page_count)
+		return;
+	coherence_event_init(&ev, c, region, page_index);
+	coherence_slot_hint(&ev, 0, 0, false);
+}
+
 /* The message's page, checked. false: the message is dealt with. */
 static bool
 message_locate(struct coherence_event *ev, uint32_t payload_bytes)

@@ -473,6 +473,30 @@ request_wait(struct coherence_event *ev, enum tp_coherence_want want,
 	return TP_OK;
 }
 
+bool
+tp_coherence_fetch(struct tp_coherence *c, uint32_t region_id, uint32_t page_index,
+	uint64_t generation, enum tp_coherence_want want, uint64_t now,
+	struct tp_outbox *outbox)
+{
+	struct coherence_region *region = coherence_region_find(c, region_id);
+	struct coherence_event ev;
+
+	c->out = outbox;
+	c->now = now;
+	if (request_check(c, region, page_index, generation, want, NULL) != TP_OK ||
+	    want > TP_WANT_WRITE)
+		return false;
+	coherence_event_init(&ev, c, region, page_index);
+	/* At home there is nothing to be brought; the last slots are for who waits. */
+	if (ev.page->state != CACHE_I || ev.page->request != 0 || coherence_page_is_home(&ev) ||
+	    !c->peers[ev.home].up || c->cache_free_count <= c->slot_low / 2 ||
+	    coherence_request_get(&ev, false) == NULL)
+		return false;
+	c->stats.fetches++;
+	coherence_cache_step(&ev, want == TP_WANT_WRITE ? CE_STORE : CE_LOAD);
+	return true;
+}
+
 void
 tp_coherence_request(struct tp_coherence *c, uint32_t region_id, uint32_t page_index,
 	uint64_t generation, enum tp_coherence_want want,

@@ -198,6 +198,58 @@ void tp_coherence_request(struct tp_coherence *coherence, uint32_t region_id, ui
 			  struct tp_outbox *outbox);
 
 /**
+ * Event: a page will be wanted, though nobody waits for it yet. Asked for if it
+ * is not here, nothing else is under way for it, and there is room; else, and of
+ * a page that is not this worker's, nothing happens.
+ *
+ * @param want  TP_WANT_READ or TP_WANT_WRITE.
+ * @return Whether the page was asked for.
+ */
+bool tp_coherence_fetch(struct tp_coherence *coherence, uint32_t region_id, uint32_t page_index,
+			uint64_t generation, enum tp_coherence_want want, uint64_t now,
+			struct tp_outbox *outbox);
+
+/*
+ * Messages that ask for pages, on their way to be one message. Zeroed it is
+ * empty, and whoever has sent it empties it by setting count to 0.
+ */
+struct tp_coherence_batch {
+	struct tp_coherence_msg msg;	/* that of the first page */
+	uint16_t node;			/* to whom */
+	uint16_t worker;
+	uint32_t count;			/* pages: 1 and count - 1 items */
+	struct tp_coherence_item items[TP_BATCH_PAGES - 1];
+};
+
+/**
+ * Put a SEND into the batch instead of carrying it out.
+ *
+ * @return false: it is none that may go with others, or not with those that are
+ *         there: send the batch, then try again or send it alone.
+ * @threads Owner of batch. @cost A few stores.
+ */
+bool tp_coherence_batch_add(struct tp_coherence_batch *batch, const struct tp_action *action);
+
+/**
+ * How many pages a message asks for that came with so many bytes after it.
+ *
+ * @return 1 to TP_BATCH_PAGES; 0: it is malformed, or none that may have a list.
+ * @threads Any.
+ */
+uint32_t tp_coherence_batch_count(const struct tp_coherence_msg *msg, uint32_t list_bytes);
+
+/**
+ * One page's message out of a batch: as if it had come alone, and as unchecked.
+ *
+ * @param items  Shape [count - 1] as it came, not aligned.
+ * @param index  0 to tp_coherence_batch_count() - 1.
+ * @threads Owner lcore.
+ */
+void tp_coherence_batch_get(const struct tp_coherence *coherence,
+			    const struct tp_coherence_msg *msg, const void *items, uint32_t index,
+			    struct tp_coherence_msg *out);
+
+/**
  * Begin to give modified copies of other nodes' pages back to their homes, for
  * good: tp_coherence_poll() goes on with it, and nothing else starts afterwards if no
  * request of a client comes any more.
@@ -222,6 +274,13 @@ void tp_coherence_request_hint(const struct tp_coherence *coherence, uint32_t re
  */
 void tp_coherence_message_hint(struct tp_coherence *coherence,
 			       const struct tp_coherence_msg *msg);
+
+/**
+ * A message of a batch comes soon whose home is here: ask for the page itself.
+ * Any numbers may be given.
+ */
+void tp_coherence_page_hint(struct tp_coherence *coherence, uint32_t region_id,
+			    uint32_t page_index);
 
 /**
  * Event: a message. It may be anything: malformed ones, those from nodes that
@@ -308,7 +367,8 @@ uint64_t tp_coherence_next_timer(const struct tp_coherence *coherence);
 	STAT(protocol_errors,   "messages impossible in the state they met")		\
 	STAT(atomics_refused,   "atomics not run: spent, or settled as not done")	\
 	STAT(atomics_repeated,  "atomics answered from the results kept")		\
-	STAT(settled,           "atomics whose fate was told")
+	STAT(settled,           "atomics whose fate was told")	\
+	STAT(fetches,           "pages asked for before anybody waited for them")
 
 struct tp_coherence_stats {
 #define TP_COHERENCE_STAT_AS_FIELD(name, help) uint64_t name;

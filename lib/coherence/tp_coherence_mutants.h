@@ -30,7 +30,9 @@ struct tp_coherence;
 	MUTANT(wb_no_ack_hold,       "the forwarded copy is dropped before WB_ACK")		\
 	MUTANT(retry_new_grant,      "a repeated request is taken for a new one")		\
 	MUTANT(evict_without_put,    "a modified copy is evicted without PUT_M")		\
-	MUTANT(read_from_stale_home, "GET_S of an owned page is served from home memory")
+	MUTANT(read_from_stale_home, "GET_S of an owned page is served from home memory") \
+	MUTANT(batch_first_only,     "a home takes each page of a batch for the first one") \
+	MUTANT(ahead_unheld,         "an INV that overtakes a page fetched ahead is forgotten")
 
 enum tp_coherence_mutant {
 #define TP_COHERENCE_MUTANT_AS_ENUM(name, help) MUTANT_##name,

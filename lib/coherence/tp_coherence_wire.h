@@ -79,6 +79,21 @@ struct tp_coherence_msg {
 	rte_le64_t identity;		/* AMO, SETTLE: incarnation of the client << 16 | AMO: ms left */
 };
 
+/* Before a page the header ends here: what follows would be 0. So three packets of 1500 hold a page. */
+#define TP_MSG_PAGE_HEADER 40u
+
+/*
+ * GET_S and GET_M without flags may name more pages of the same region, home and
+ * worker: these follow, in place of a page. It means as much as one message each.
+ */
+struct tp_coherence_item {
+	rte_le32_t page_index;
+	rte_le32_t txn;			/* requester's transaction on that page */
+};
+
+static_assert(sizeof(struct tp_coherence_item) == 8, "wire size");
+#define TP_BATCH_PAGES 32u		/* most pages that one message names */
+
 #define TP_COHERENCE_FIELD(field, offset) \
 	static_assert(offsetof(struct tp_coherence_msg, field) == (offset), "wire offset of " #field)
 static_assert(sizeof(struct tp_coherence_msg) == 64, "wire size");

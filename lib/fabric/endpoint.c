@@ -385,7 +385,7 @@ endpoint_frame(struct tp_endpoint *ep, uint8_t link_index, struct tp_frame *fram
 
 /** What a frame is about, as far as that shows before it is checked. */
 static void
-endpoint_hint(struct tp_endpoint *ep, const struct tp_frame *frame)
+endpoint_hint(struct tp_endpoint *ep, const struct tp_frame *frame, bool next)
 {
 	const struct tp_wire_data *data =
 		(const void *)((const uint8_t *)frame->data + TP_WIRE_OUTER_BYTES);
@@ -394,7 +394,7 @@ endpoint_hint(struct tp_endpoint *ep, const struct tp_frame *frame)
 	if (frame->length >= before + TP_ENDPOINT_HINT_BYTES &&
 	    ep->ops.hint != NULL && data->header.type == TP_WIRE_DATA &&
 	    data->fragment_offset == 0)
-		ep->ops.hint(ep->ctx, data + 1, frame->length - before);
+		ep->ops.hint(ep->ctx, data + 1, frame->length - before, next);
 }
 
 uint32_t
@@ -413,9 +413,12 @@ tp_endpoint_rx_poll(struct tp_endpoint *ep, uint64_t now)
 		for (i = 0; i < n; i++)
 			rte_prefetch0((const uint8_t *)frames[i].data + TP_WIRE_ETHER_BYTES);
 		for (i = 0; i < n; i++)
-			endpoint_hint(ep, &frames[i]);
-		for (i = 0; i < n; i++)
+			endpoint_hint(ep, &frames[i], false);
+		for (i = 0; i < n; i++) {
+			if (i + 1 < n)
+				endpoint_hint(ep, &frames[i + 1], true);
 			endpoint_frame(ep, l, &frames[i]);
+		}
 		total += n;
 	}
 	return total;
@@ -435,7 +438,7 @@ tp_endpoint_rx_frame(struct tp_endpoint *ep, struct tp_frame *frame, uint64_t no
 	for (l = 0; l < ep->config.link_count; l++) {
 		if (frame->length >= TP_WIRE_ETHER_BYTES &&
 		    memcmp(ep->links[l].link->mac, ether, 6) == 0) {
-			endpoint_hint(ep, frame);
+			endpoint_hint(ep, frame, false);
 			endpoint_frame(ep, l, frame);
 			return;
 		}

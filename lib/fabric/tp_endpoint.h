@@ -97,9 +97,11 @@ struct tp_endpoint_ops {
 	/**
 	 * The first bytes of what may be a message, before anything of it was
 	 * checked and perhaps of none: good for prefetches alone. length is at least
-	 * TP_ENDPOINT_HINT_BYTES; not aligned. May be NULL.
+	 * TP_ENDPOINT_HINT_BYTES; not aligned. Said of a frame when it comes, and, of
+	 * all but the first of a burst, again (next) when one more is to be handled
+	 * before it. May be NULL.
 	 */
-	void (*hint)(void *ctx, const void *head, uint32_t length);
+	void (*hint)(void *ctx, const void *head, uint32_t length, bool next);
 };
 
 /** A link and the address of this node on it. */

@@ -16,6 +16,22 @@ static const uint8_t outbox_class[TP_MSG_COUNT] = {
 #undef OUTBOX_CLASS
 };
 
+/* Which of them a page follows, unless a flag says otherwise. */
+static const bool outbox_page[TP_MSG_COUNT] = {
+#define OUTBOX_PAGE(name, id, cls, payload) [TP_MSG_##name] = (payload),
+	TP_COHERENCE_MSG_LIST(OUTBOX_PAGE)
+#undef OUTBOX_PAGE
+};
+
+/* Bytes of the header, of a message of that type and length. */
+uint32_t
+worker_message_header(uint8_t type, uint32_t length)
+{
+	return type < TP_MSG_COUNT && outbox_page[type] &&
+		length != sizeof(struct tp_coherence_msg) ?
+		TP_MSG_PAGE_HEADER : (uint32_t)sizeof(struct tp_coherence_msg);
+}
+
 static enum tp_priority
 outbox_priority(uint8_t type)
 {
@@ -42,6 +58,8 @@ worker_message_send(struct tp_worker *worker, const struct worker_message *messa
 	iov[0].iov_base = (void *)(uintptr_t)&message->msg;
 	iov[0].iov_len = sizeof(message->msg);
 	if (payload != NULL) {
+		if (outbox_page[type])
+			iov[0].iov_len = TP_MSG_PAGE_HEADER;
 		iov[1].iov_base = (void *)(uintptr_t)payload;
 		iov[1].iov_len = message->payload_bytes;
 		count = 2;
@@ -75,6 +93,29 @@ outbox_stash(struct tp_worker *worker, const struct worker_message *message, con
 	worker->stats.messages_stashed++;
 }
 
+/* To another node: now, or as soon as the endpoint takes it. */
+void
+worker_outbox_send(struct tp_worker *worker, const struct worker_message *message,
+	const void *payload)
+{
+	int ret;
+
+	if (worker_stash_holds(worker, message->node,
+			(enum tp_class)outbox_class[message->msg.type])) {
+		outbox_stash(worker, message, payload);
+		return;
+	}
+	ret = worker_message_send(worker, message, payload);
+	if (likely(ret == 0))
+		return;
+	if (ret == -ENOBUFS)
+		worker->stash.frames_short = true;
+	if (outbox_is_refusal(ret))
+		outbox_stash(worker, message, payload);
+	else
+		worker->stats.messages_dropped++;
+}
+
 static void
 outbox_send_local(struct tp_worker *worker, const struct worker_message *message)
 {
@@ -100,8 +141,6 @@ outbox_send_action(struct tp_worker *worker, const struct tp_action *action)
 		.worker = action->worker,
 	};
 	struct worker_region *region;
-	const void *payload;
-	int ret;
 
 	if (unlikely(action->kept != NULL))
 		message.msg.operand = rte_cpu_to_le_64(*action->kept);
@@ -119,21 +158,10 @@ outbox_send_action(struct tp_worker *worker, const struct tp_action *action)
 		worker->stats.messages_dropped++;
 		return;
 	}
-	payload = message.slot == TP_SLOT_ABSENT ? NULL : worker_slot(worker, message.slot);
-	if (worker_stash_holds(worker, message.node,
-			(enum tp_class)outbox_class[message.msg.type])) {
-		outbox_stash(worker, &message, payload);
+	if (unlikely(worker->gathering) && worker_gather_add(worker, action))
 		return;
-	}
-	ret = worker_message_send(worker, &message, payload);
-	if (likely(ret == 0))
-		return;
-	if (ret == -ENOBUFS)
-		worker->stash.frames_short = true;
-	if (outbox_is_refusal(ret))
-		outbox_stash(worker, &message, payload);
-	else
-		worker->stats.messages_dropped++;
+	worker_outbox_send(worker, &message, message.slot == TP_SLOT_ABSENT ? NULL :
+		worker_slot(worker, message.slot));
 }
 
 static void
@@ -142,8 +170,8 @@ outbox_copy_in(struct tp_worker *worker, const struct tp_action *action)
 	uint8_t *slot = worker_slot(worker, action->slot);
 
 	if (worker->rx_message != NULL) {
-		tp_message_copy(worker->rx_message, sizeof(struct tp_coherence_msg), slot,
-			worker->rx_message->length - (uint32_t)sizeof(struct tp_coherence_msg));
+		tp_message_copy(worker->rx_message, TP_MSG_PAGE_HEADER, slot,
+			worker->rx_message->length - TP_MSG_PAGE_HEADER);
 		return;
 	}
 	if (worker->rx_slot != TP_SLOT_ABSENT && worker->rx_slot != action->slot)
@@ -208,7 +236,11 @@ worker_outbox_action(struct tp_worker *worker, const struct tp_action *action)
 		worker_fence_ask(worker, action->node);
 		break;
 	case TP_ACTION_REQUEST_DONE:
-		if (action->token != WORKER_TOKEN_LOCAL && worker->endpoint != NULL)
+		if (action->token == WORKER_TOKEN_LOCAL)
+			break;
+		if (action->token & WORKER_TOKEN_BATCH)
+			worker_batch_done(worker, action->token);
+		else if (worker->endpoint != NULL)
 			tp_endpoint_request_done(worker->endpoint, action->token);
 		break;
 	default:

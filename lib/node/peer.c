@@ -28,6 +28,7 @@ peer_down(struct tp_worker *worker, uint16_t node)
 		return;
 	peer_set_up(worker, node, false);
 	worker_stash_drop(worker, node, false);
+	worker_batch_drop(worker, node, false);
 	tp_coherence_peer_down(worker->coherence, node, worker->now, &worker->outbox);
 	worker_outbox_run(worker);
 }
@@ -82,20 +83,31 @@ message_bad(struct tp_worker *worker, const struct tp_message *message)
 static void
 message_coherence(struct tp_worker *worker, const struct tp_message *message)
 {
-	const void *head = tp_message_head(message, sizeof(struct tp_coherence_msg));
+	const uint8_t *type = tp_message_head(message, 1);
+	uint32_t bytes = worker_message_header(*type, message->length);
+	const void *head = tp_message_head(message, bytes);
 	struct tp_coherence_msg msg;
 
-	if (head == NULL ||
-	    message->length - sizeof(msg) > worker->config.slot_bytes) {
+	if (head == NULL || message->length - bytes > worker->config.slot_bytes) {
 		message_bad(worker, message);
 		return;
 	}
 	/* Frames are not aligned for its fields. */
-	memcpy(&msg, head, sizeof(msg));
+	if (likely(bytes == TP_MSG_PAGE_HEADER)) {
+		memset(&msg, 0, sizeof(msg));
+		memcpy(&msg, head, TP_MSG_PAGE_HEADER);
+	} else {
+		memcpy(&msg, head, sizeof(msg));
+	}
 	worker->stats.messages_in++;
+	if (unlikely(message->length > sizeof(msg) && message->class == TP_CLASS_REQUEST &&
+		     (msg.type == TP_MSG_GET_S || msg.type == TP_MSG_GET_M))) {
+		worker_batch_message(worker, message, &msg);
+		return;
+	}
 	worker->rx_message = message;
 	tp_coherence_message(worker->coherence, message->src_node, message->src_worker, &msg,
-		message->length - (uint32_t)sizeof(msg), message->token, worker->now,
+		message->length - bytes, message->token, worker->now,
 		&worker->outbox);
 	worker_outbox_run(worker);
 }
@@ -161,14 +173,18 @@ ep_neighbour(void *ctx, uint8_t link_index, uint32_t ip, const uint8_t mac[6])
 
 /* Nothing of it is checked: a wrong guess costs a few lines of cache. */
 static void
-ep_hint(void *ctx, const void *head, uint32_t length)
+ep_hint(void *ctx, const void *head, uint32_t length, bool next)
 {
 	struct tp_worker *worker = ctx;
 	struct tp_coherence_msg msg;
 
 	static_assert(sizeof(msg) <= TP_ENDPOINT_HINT_BYTES, "it is all there");
 	memcpy(&msg, head, sizeof(msg));
-	tp_coherence_message_hint(worker->coherence, &msg);
+	if (next)
+		tp_coherence_page_hint(worker->coherence, rte_le_to_cpu_32(msg.region_id),
+			rte_le_to_cpu_32(msg.page_index));
+	else
+		tp_coherence_message_hint(worker->coherence, &msg);
 }
 
 const struct tp_endpoint_ops worker_endpoint_ops = {
@@ -236,6 +252,7 @@ worker_endpoint_change(struct tp_worker *worker, struct tp_endpoint *endpoint)
 		worker->peers[node].epoch = 0;
 	}
 	worker_stash_drop(worker, 0, true);
+	worker_batch_drop(worker, 0, true);
 	worker_fabric_stats_copy(worker);
 	memcpy(worker->fabric_base, worker->fabric, sizeof(worker->fabric_base));
 	tp_endpoint_destroy(worker->endpoint);

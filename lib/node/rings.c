@@ -216,6 +216,12 @@ request_check(struct tp_worker *worker, uint32_t client, const struct tp_abi_req
 			worker->config.worker_count) != worker->config.index)
 		return TP_INVALID;
 	mutates = request->op == TP_ABI_WRITE;
+	if (request->op == TP_ABI_FETCH) {
+		if (request->width == 0 || request->width > TP_ABI_FETCH_MAX ||
+		    (request->atomic_op != TP_ACCESS_READ && request->atomic_op != TP_ACCESS_WRITE))
+			return TP_INVALID;
+		mutates = request->atomic_op == TP_ACCESS_WRITE;
+	}
 	if (request->op == TP_ABI_ATOMIC) {
 		if (request->atomic_op == 0 || request->atomic_op >= TP_ATOMIC_COUNT ||
 		    (request->width != 4 && request->width != 8) ||
@@ -303,6 +309,26 @@ place_ask(struct tp_worker *worker, const struct worker_region *region, uint32_t
 		worker_event_push(worker, &event);
 }
 
+/* FETCH: the list is the client's word, so each page of it is checked like a request's. */
+static void
+fetch_run(struct tp_worker *worker, const struct worker_region *region, uint64_t cookie,
+	const struct tp_abi_request *request)
+{
+	enum tp_coherence_want want = request->atomic_op == TP_ACCESS_WRITE ?
+		TP_WANT_WRITE : TP_WANT_READ;
+	uint32_t i;
+
+	worker_gather_begin(worker);
+	for (i = 1; i < request->width; i++)
+		tp_coherence_request_hint(worker->coherence, region->id, request->pages[i]);
+	for (i = 0; i < request->width; i++) {
+		if (tp_coherence_fetch(worker->coherence, region->id, request->pages[i],
+				request->generation, want, worker->now, &worker->outbox))
+			worker_outbox_run(worker);
+	}
+	ring_answer_void(worker, cookie, tp_result_ok(0));
+}
+
 static void
 request_run(struct tp_worker *worker, uint32_t client, uint32_t thread,
 	const struct tp_abi_request *request)
@@ -329,6 +355,10 @@ request_run(struct tp_worker *worker, uint32_t client, uint32_t thread,
 
 	if (unlikely(worker->config.inject != NULL) && worker_inject_crash(worker))
 		return;
+	if (unlikely(request->op == TP_ABI_FETCH && reason == TP_OK)) {
+		fetch_run(worker, region, cookie, request);
+		return;
+	}
 	if (reason == TP_OK && request->op != TP_ABI_NOP && held.deadline <= worker->now)
 		reason = TP_TIMEOUT;
 	if (reason != TP_OK)
@@ -391,6 +421,9 @@ ring_poll(struct tp_worker *worker, uint32_t client, uint32_t thread, uint32_t b
 		count = budget;
 	if (count > WORKER_REQUESTS_PER_RING)
 		count = WORKER_REQUESTS_PER_RING;
+	/* What several requests ask for may go out together. */
+	if (count > 1)
+		worker_gather_begin(worker);
 	while (work < count && worker->in_flight < worker->config.waiter_count) {
 		/* One copy: the client may change the entry while it is checked. */
 		struct tp_abi_request request =
@@ -404,6 +437,7 @@ ring_poll(struct tp_worker *worker, uint32_t client, uint32_t thread, uint32_t b
 		work++;
 		request_run(worker, client, thread, &request);
 	}
+	worker_gather_end(worker);
 	if (work != 0) {
 		worker->stats.requests += work;
 		/* Pairs with the client's acquire: the entries may be written again. */

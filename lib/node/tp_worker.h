@@ -68,6 +68,8 @@ tp_clock_tsc(const struct tp_clock *clock, uint64_t ns)
 	STAT(guards_broken,     "guards broken because they were overdue")		\
 	STAT(messages_in,       "coherence messages from other nodes")			\
 	STAT(messages_out,      "coherence messages to other nodes")			\
+	STAT(batches_out,       "messages that asked for several pages")		\
+	STAT(batches_in,        "of other nodes")					\
 	STAT(messages_local,    "coherence messages of this node to itself")		\
 	STAT(messages_stashed,  "messages the endpoint refused at first")		\
 	STAT(messages_dropped,  "messages to nodes that are down or unknown")		\

@@ -92,6 +92,7 @@ worker_tables_create(struct tp_worker *worker)
 	    worker->held == NULL)
 		return -ENOMEM;
 	ret |= worker_stash_init(worker);
+	ret |= worker_batch_init(worker);
 	/* Each transaction of ours has a few messages to ourselves under way, repeats included. */
 	ret |= fifo_init(&worker->local, 8 * outstanding + config->own_slots);
 	ret |= node_ring_init(&worker->commands, WORKER_COMMANDS, sizeof(struct worker_command));
@@ -191,6 +192,7 @@ worker_destroy(struct tp_worker *worker)
 	free(worker->local.items);
 	node_ring_fini(&worker->commands);
 	node_ring_fini(&worker->events);
+	free(worker->batches);
 	free(worker->held);
 	free(worker->waits);
 	free(worker->peers);
@@ -273,6 +275,8 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 	if (work != 0)
 		tp_endpoint_tx_flush(worker->endpoint, now);
 	frames = tp_endpoint_rx_poll(worker->endpoint, now);
+	if (unlikely(worker->batch_waiting.first != 0))
+		frames += worker_batch_poll(worker);
 	if (frames != 0)
 		tp_endpoint_tx_flush(worker->endpoint, now);
 	work += frames;
@@ -309,7 +313,8 @@ tp_worker_next_timer(const struct tp_worker *worker)
 	next = RTE_MIN(next, coherence);
 	if (worker->config.inject != NULL)
 		next = RTE_MIN(next, worker_inject_next(worker));
-	if (worker->wait_count != 0 || worker->local.head != worker->local.tail ||
+	if (worker->wait_count != 0 || worker->batch_waiting.first != 0 ||
+	    worker->local.head != worker->local.tail ||
 	    worker->fencing == WORKER_FENCING_RUNS ||
 	    worker->draining == WORKER_DRAINING_RUNS || !worker_stash_is_empty(worker))
 		return worker->now;

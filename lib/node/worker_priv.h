@@ -37,6 +37,9 @@ struct inject_table;
 #define WORKER_COMMANDS_PER_TURN 16
 #define WORKER_WAITS_PER_TURN 64
 #define WORKER_GUARD_NONE 0x3fu
+#define WORKER_BATCHES 1024u		/* messages of many pages being answered at once */
+#define WORKER_BATCH_PAGES_PER_TURN 8u	/* so that these leave while the next are fetched */
+#define WORKER_TOKEN_BATCH (UINT64_C(1) << 63)	/* below it: index of the batch */
 #define WORKER_TOKEN_LOCAL UINT64_MAX	/* requests of this node to itself hold no credit */
 #define WORKER_FABRIC_STATS_NS UINT64_C(5000000)
 #define NODE_MSG_BYTES 64u
@@ -131,6 +134,19 @@ struct worker_message {
 	uint32_t next;			/* stash: 1 + index of the next for that peer, or free */
 	uint16_t node;
 	uint16_t worker;
+};
+
+/* A message that asked for many pages: the last one gives its credit back. */
+struct worker_batch {
+	uint64_t token;
+	uint32_t left;			/* pages without an answer yet */
+	uint32_t next;			/* free list, or the next whose turn comes: 1 + index */
+	uint32_t count;			/* pages */
+	uint32_t done;			/* of them handed to the engine */
+	uint16_t node;
+	uint8_t worker;
+	struct tp_coherence_msg msg;
+	struct tp_coherence_item items[TP_BATCH_PAGES - 1];
 };
 
 struct worker_stash {
@@ -300,6 +316,13 @@ struct tp_worker {
 	struct tp_action actions[2 * TP_ACTIONS_PER_EVENT];
 	struct tp_outbox outbox;
 
+	/* Requests of this turn that may go out as one message. */
+	bool gathering;
+	struct tp_coherence_batch gathered;
+	struct worker_batch *batches;
+	uint32_t batch_free;		/* 1 + index */
+	struct worker_list batch_waiting;	/* with pages that are not handed over yet */
+
 	struct worker_region *regions;	/* hash by id */
 	struct worker_region *region_last;
 	uint32_t regions_removing;
@@ -395,9 +418,23 @@ uint32_t worker_commands_run(struct tp_worker *worker);
 /* outbox.c */
 void worker_outbox_run(struct tp_worker *worker);
 void worker_outbox_action(struct tp_worker *worker, const struct tp_action *action);
+void worker_outbox_send(struct tp_worker *worker, const struct worker_message *message,
+	const void *payload);
+uint32_t worker_message_header(uint8_t type, uint32_t length);
 int worker_message_send(struct tp_worker *worker, const struct worker_message *message,
 	const void *payload);
 uint32_t worker_local_run(struct tp_worker *worker);
+
+/* batch.c: many pages in one message */
+int worker_batch_init(struct tp_worker *worker);
+void worker_gather_begin(struct tp_worker *worker);
+bool worker_gather_add(struct tp_worker *worker, const struct tp_action *action);
+void worker_gather_end(struct tp_worker *worker);
+void worker_batch_message(struct tp_worker *worker, const struct tp_message *message,
+	const struct tp_coherence_msg *msg);
+uint32_t worker_batch_poll(struct tp_worker *worker);
+void worker_batch_done(struct tp_worker *worker, uint64_t token);
+void worker_batch_drop(struct tp_worker *worker, uint16_t node, bool all);
 
 /* stash.c: what the endpoint refused */
 int worker_stash_init(struct tp_worker *worker);

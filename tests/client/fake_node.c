@@ -269,6 +269,34 @@ fake_page_revoke_wait(struct fake_node *fake, uint32_t page)
 	}
 }
 
+static uint32_t
+fake_worker_of_page(uint32_t page_index)
+{
+	return tp_shard_worker(tp_shard_of(FAKE_REGION_ADDRESS +
+		(uint64_t)page_index * FAKE_PAGE_BYTES, 12), FAKE_WORKERS);
+}
+
+/* Every page of a list must be in the region and of the worker that was asked. */
+static void
+fake_fetch(struct fake_node *fake, const struct tp_abi_request *request)
+{
+	uint32_t i;
+
+	if (request->width == 0 || request->width > TP_ABI_FETCH_MAX ||
+	    request->pages[0] != request->page_index)
+		abort();
+	for (i = 0; i < request->width; i++) {
+		uint32_t page = request->pages[i];
+
+		if (page >= FAKE_PAGES ||
+		    fake_worker_of_page(page) != fake_worker_of_page(request->page_index))
+			abort();
+		fake->fetched[page]++;
+		if (fake->pages[page].access < request->atomic_op)
+			fake_page_publish(fake, page, (enum tp_access)request->atomic_op);
+	}
+}
+
 static void
 fake_serve_page(struct fake_node *fake, uint32_t thread, const struct tp_abi_request *request,
 		struct tp_abi_completion *completion)
@@ -282,6 +310,9 @@ fake_serve_page(struct fake_node *fake, uint32_t thread, const struct tp_abi_req
 		if (page->access < access)
 			fake_page_publish(fake, request->page_index, access);
 		fake_grant(fake, thread, request, page->access, completion);
+		break;
+	case TP_ABI_FETCH:
+		fake_fetch(fake, request);
 		break;
 	case TP_ABI_ATOMIC:
 		if (page->access == TP_ACCESS_WRITE) {
@@ -301,8 +332,7 @@ fake_serve_page(struct fake_node *fake, uint32_t thread, const struct tp_abi_req
 static uint32_t
 fake_worker_of(const struct tp_abi_request *request)
 {
-	return tp_shard_worker(tp_shard_of(FAKE_REGION_ADDRESS +
-		(uint64_t)request->page_index * FAKE_PAGE_BYTES, 12), FAKE_WORKERS);
+	return fake_worker_of_page(request->page_index);
 }
 
 static void

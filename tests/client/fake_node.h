@@ -52,6 +52,7 @@ struct fake_node {
 	bool real_time;				/* guards last by the TSC, not by tsc */
 	fake_hook hook;
 	uint32_t served[TP_ABI_OP_COUNT];
+	uint32_t fetched[FAKE_PAGES];		/* times a FETCH named that page */
 	uint32_t polls;
 	uint32_t woken;				/* threads that slept, and were woken by an answer */
 	struct tp_abi_request last;

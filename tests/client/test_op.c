@@ -93,7 +93,13 @@ static bool
 hook_hold_third(struct fake_node *fake, const struct tp_abi_request *request,
 		struct tp_abi_completion *completion)
 {
-	return request->page_index != 2;
+	uint32_t i;
+
+	if (request->op != TP_ABI_FETCH)
+		return request->page_index != 2;
+	for (i = 0; i < request->width && request->pages[i] != 2; i++)
+		;
+	return i == request->width;
 }
 
 /* What was done is told, of the rest nothing comes later. */
@@ -310,7 +316,9 @@ test_op_long_read_asks_ahead(void **state)
 	for (page = 1; page < FAKE_PAGES - 1; page++)
 		assert_memory_equal(data + page * FAKE_PAGE_BYTES - 100,
 				    f->fake->pages[page].home, FAKE_PAGE_BYTES);
-	assert_int_equal(f->fake->served[TP_ABI_READ], FAKE_PAGES - 1);
+	for (page = 1; page < FAKE_PAGES; page++)
+		assert_int_equal(f->fake->fetched[page], page != 3);
+	assert_int_equal(f->fake->served[TP_ABI_READ], 1);
 	assert_int_equal(stats->misses, 1);
 	assert_int_equal(stats->fetches_ahead, FAKE_PAGES - 2);
 	assert_int_equal(f->fake->polls, 1);
@@ -318,8 +326,34 @@ test_op_long_read_asks_ahead(void **state)
 	assert_true(fake_page_revoke(f->fake, 8) && fake_page_revoke(f->fake, 9));
 	assert_ok(tp_read(f->thread, f->region, 7 * FAKE_PAGE_BYTES, data, FAKE_PAGE_BYTES * 2),
 		  FAKE_PAGE_BYTES * 2);
-	assert_int_equal(f->fake->served[TP_ABI_READ], FAKE_PAGES);
+	assert_int_equal(f->fake->served[TP_ABI_READ], 2);
+	assert_int_equal(f->fake->fetched[9], 1);
 	assert_false(fake_node_guarded(f->fake));
+}
+
+/* Many pieces are one long access: their pages are asked for together, wherever they are. */
+static void
+test_op_scattered_read_asks_ahead(void **state)
+{
+	struct fixture *f = *state;
+	static const uint32_t pages[] = { 9, 2, 14, 2, 5, 11 };
+	struct tp_vector vectors[RTE_DIM(pages) + 1];
+	uint64_t values[RTE_DIM(pages)];
+	uint32_t i;
+
+	for (i = 0; i < RTE_DIM(pages); i++)
+		vectors[i] = (struct tp_vector){ pages[i] * FAKE_PAGE_BYTES + 8, &values[i], 8 };
+	/* An empty piece touches no page. */
+	vectors[i] = vectors[i - 1];
+	vectors[i - 1] = (struct tp_vector){ 3 * FAKE_PAGE_BYTES, NULL, 0 };
+	vectors[i].buffer = &values[i - 1];
+	assert_ok(tp_readv(f->thread, f->region, vectors, RTE_DIM(vectors)), 8 * RTE_DIM(pages));
+	for (i = 0; i < RTE_DIM(pages); i++)
+		assert_memory_equal(&values[i], f->fake->pages[pages[i]].home + 8, 8);
+	assert_int_equal(f->fake->served[TP_ABI_READ], 1);
+	assert_int_equal(f->fake->fetched[9] + f->fake->fetched[3], 0);
+	assert_int_equal(f->fake->fetched[14] + f->fake->fetched[5] + f->fake->fetched[11], 3);
+	assert_int_equal(f->fake->polls, 1);
 }
 
 /* Pages that were fetched ahead and went away again are asked for in earnest. */
@@ -521,6 +555,7 @@ main(void)
 		fixture_test(test_op_nops_fill_rings_and_wrap),
 		fixture_test(test_op_queued_no_answer_timeout),
 		fixture_test(test_op_long_read_asks_ahead),
+		fixture_test(test_op_scattered_read_asks_ahead),
 		fixture_test(test_op_ahead_fails_access_goes_on),
 		fixture_test(test_op_node_full_asked_again_for_a_while),
 		fixture_test(test_op_polled_others_done_too),

@@ -54,7 +54,7 @@ cluster_steer(void *ctx, uint8_t worker, struct tp_frame *frame)
 
 /* Reads all that is promised, whatever the frame is. */
 static void
-cluster_hint(void *ctx, const void *head, uint32_t length)
+cluster_hint(void *ctx, const void *head, uint32_t length, bool next)
 {
 	struct sim_node *node = ctx;
 

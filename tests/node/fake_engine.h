@@ -26,8 +26,14 @@ static struct {
 	uint32_t action_count;
 	struct fake_request request;		/* the last one */
 	uint32_t request_count;
+	uint32_t fetched[16];			/* pages */
+	enum tp_coherence_want fetch_want;
+	uint32_t fetch_count;
 	struct tp_coherence_msg message;	/* the last one */
 	uint32_t message_count;
+	uint32_t message_pages[TP_BATCH_PAGES];	/* of the first ones, and their transactions */
+	uint32_t message_txns[TP_BATCH_PAGES];
+	uint64_t message_token;
 	uint16_t message_from;
 	uint32_t clear_count;
 	uint32_t clear_page;
@@ -100,6 +106,26 @@ tp_coherence_request(struct tp_coherence *coherence, uint32_t region_id, uint32_
 	fake_emit(outbox);
 }
 
+bool
+tp_coherence_fetch(struct tp_coherence *coherence, uint32_t region_id, uint32_t page_index,
+	uint64_t generation, enum tp_coherence_want want, uint64_t now,
+	struct tp_outbox *outbox)
+{
+	if (fake.fetch_count < 16)
+		fake.fetched[fake.fetch_count] = page_index;
+	fake.fetch_want = want;
+	fake.fetch_count++;
+	/* What a page that is not here would send. */
+	outbox->actions[outbox->count++] = (struct tp_action){ .type = TP_ACTION_SEND, .node = 2,
+		.slot = TP_SLOT_ABSENT, .msg = {
+			.type = want == TP_WANT_WRITE ? TP_MSG_GET_M : TP_MSG_GET_S,
+			.region_id = rte_cpu_to_le_32(region_id),
+			.page_index = rte_cpu_to_le_32(page_index),
+			.txn = rte_cpu_to_le_32(100 + page_index),
+		} };
+	return true;
+}
+
 void
 tp_coherence_drain(struct tp_coherence *coherence)
 {
@@ -120,6 +146,11 @@ tp_coherence_request_hint(const struct tp_coherence *coherence, uint32_t region_
 }
 
 void
+tp_coherence_page_hint(struct tp_coherence *coherence, uint32_t region_id, uint32_t page_index)
+{
+}
+
+void
 tp_coherence_message_hint(struct tp_coherence *coherence, const struct tp_coherence_msg *msg)
 {
 }
@@ -129,6 +160,11 @@ tp_coherence_message(struct tp_coherence *coherence, uint16_t from_node, uint16_
 	const struct tp_coherence_msg *msg, uint32_t payload_bytes, uint64_t token, uint64_t now,
 	struct tp_outbox *outbox)
 {
+	if (fake.message_count < TP_BATCH_PAGES) {
+		fake.message_pages[fake.message_count] = rte_le_to_cpu_32(msg->page_index);
+		fake.message_txns[fake.message_count] = rte_le_to_cpu_32(msg->txn);
+	}
+	fake.message_token = token;
 	fake.message = *msg;
 	fake.message_from = from_node;
 	fake.message_count++;

@@ -829,6 +829,190 @@ test_send_refused_waits_by_peer_and_requests_go_on(void **state)
 	assert_true(worker_stash_is_empty(s->worker));
 }
 
+static void
+fetch(struct setup *s, uint8_t access, uint8_t count)
+{
+	struct tp_abi_request request = { .op = TP_ABI_FETCH, .atomic_op = access,
+		.width = count, .guard = 0xff, .page_index = 4,
+		.region_id = ID, .generation = GENERATION };
+	static const uint32_t pages[] = { 4, 9, 2, 7 };
+	struct tp_abi_ring *r = ring(s);
+	uint32_t head = atomic_load(&r->request_head);
+
+	memcpy(request.pages, pages, sizeof(pages));
+	r->requests[head % TP_ABI_RING_ENTRIES] = request;
+	atomic_store(&r->request_head, head + 1);
+	turn(s);
+}
+
+/* Pages that are wanted together leave in one message; nobody waits for them. */
+static void
+test_fetch_leaves_as_one_message(void **state)
+{
+	struct setup *s = *state;
+	const struct worker_message *message;
+	struct tp_coherence_item items[3];
+
+	peers_set(s);
+	fetch(s, TP_ACCESS_READ, 4);
+	assert_int_equal(fake.fetch_count, 4);
+	assert_int_equal(fake.fetched[2], 2);
+	assert_int_equal(fake.fetch_want, TP_WANT_READ);
+	assert_int_equal(completion(s).reason, TP_OK);
+	assert_int_equal(stashed(s), 1);
+	assert_int_equal(s->worker->stats.batches_out, 1);
+	message = stash_first(s, 2, TP_CLASS_REQUEST);
+	assert_int_equal(rte_le_to_cpu_32(message->msg.page_index), 4);
+	assert_int_equal(message->payload_bytes, sizeof(items));
+	memcpy(items, s->worker->stash.payloads + (size_t)message->slot * PAGE, sizeof(items));
+	assert_int_equal(rte_le_to_cpu_32(items[1].page_index), 2);
+	assert_int_equal(rte_le_to_cpu_32(items[1].txn), 102);
+	/* One page alone is a message as ever. */
+	fetch(s, TP_ACCESS_WRITE, 1);
+	assert_int_equal(fake.fetch_want, TP_WANT_WRITE);
+	assert_int_equal(stashed(s), 2);
+	assert_int_equal(s->worker->stats.batches_out, 1);
+}
+
+static void
+test_fetch_invalid_refused(void **state)
+{
+	struct setup *s = *state;
+	static const struct {
+		uint8_t access, count;
+	} wrong[] = { { TP_ACCESS_READ, 0 }, { TP_ACCESS_READ, TP_ABI_FETCH_MAX + 1 },
+		{ TP_ACCESS_NONE, 1 }, { 2, 1 } };
+	uint32_t i;
+
+	for (i = 0; i < RTE_DIM(wrong); i++) {
+		fetch(s, wrong[i].access, wrong[i].count);
+		assert_int_equal(completion(s).reason, TP_INVALID);
+	}
+	assert_int_equal(fake.fetch_count, 0);
+}
+
+static void
+batch_in(struct setup *s, uint32_t bytes, uint8_t type)
+{
+	uint8_t data[sizeof(struct tp_coherence_msg) + 8 * TP_BATCH_PAGES] = { 0 };
+	struct tp_message_piece piece = { .data = data,
+		.length = (uint32_t)sizeof(struct tp_coherence_msg) + bytes };
+	struct tp_message message = { .src_node = 2, .class = TP_CLASS_REQUEST,
+		.piece_count = 1, .length = piece.length, .token = 55, .pieces = &piece };
+	struct tp_coherence_msg msg = { .type = type, .page_index = rte_cpu_to_le_32(3),
+		.txn = rte_cpu_to_le_32(30) };
+	struct tp_coherence_item item;
+	uint32_t i;
+
+	memcpy(data, &msg, sizeof(msg));
+	for (i = 0; i < bytes / 8; i++) {
+		item.page_index = rte_cpu_to_le_32(i + 4);
+		item.txn = rte_cpu_to_le_32(i + 40);
+		memcpy(data + sizeof(msg) + 8 * i, &item, sizeof(item));
+	}
+	worker_endpoint_ops.message(s->worker, &message);
+}
+
+/* Each page is an event of its own; the credit is one, and comes back with the last. */
+static void
+test_batch_pages_one_by_one_credit_with_the_last(void **state)
+{
+	struct setup *s = *state;
+	struct tp_action done = { .type = TP_ACTION_REQUEST_DONE };
+	uint32_t first = s->worker->batch_free;
+	uint32_t i;
+
+	peers_set(s);
+	batch_in(s, 16, TP_MSG_GET_S);
+	assert_int_equal(fake.message_count, 0);
+	turn(s);
+	assert_int_equal(fake.message_count, 3);
+	assert_int_equal(fake.message_pages[0], 3);
+	assert_int_equal(fake.message_pages[2], 5);
+	assert_int_equal(fake.message_txns[0], 30);
+	assert_int_equal(fake.message_txns[2], 41);
+	done.token = fake.message_token;
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(s->worker->batches[first - 1].left, 3 - i);
+		assert_int_not_equal(s->worker->batch_free, first);
+		emit(done);
+		turn(s);
+	}
+	assert_int_equal(s->worker->batch_free, first);
+}
+
+/* So many a turn, in the order they came; a session that is lost takes the rest with it. */
+static void
+test_batch_some_pages_a_turn_until_the_session_is_lost(void **state)
+{
+	struct setup *s = *state;
+	uint32_t first = s->worker->batch_free;
+
+	peers_set(s);
+	batch_in(s, 8 * 19, TP_MSG_GET_S);
+	batch_in(s, 8, TP_MSG_GET_S);
+	assert_true(tp_worker_next_timer(s->worker) <= s->now);
+	turn(s);
+	assert_int_equal(fake.message_count, WORKER_BATCH_PAGES_PER_TURN);
+	turn(s);
+	turn(s);
+	assert_int_equal(fake.message_count, 22);
+	assert_int_equal(fake.message_pages[19], 22);
+	assert_int_equal(fake.message_pages[20], 3);
+	turn(s);
+	assert_int_equal(fake.message_count, 22);
+	batch_in(s, 8 * 19, TP_MSG_GET_S);
+	turn(s);
+	assert_int_equal(fake.message_count, 22 + WORKER_BATCH_PAGES_PER_TURN);
+	s->worker->peers[2].up = true;
+	command(s, (struct worker_command){ .type = WORKER_PEER_REMOVE, .node = 2 });
+	assert_in_range(fake.message_count, 30, 38);
+	fake.message_count = 0;
+	turn(s);
+	assert_int_equal(fake.message_count, 0);
+	assert_int_equal(s->worker->batch_waiting.first, 0);
+	/* Those that were handed over are still to be answered. */
+	assert_int_not_equal(s->worker->batch_free, first);
+}
+
+static void
+test_batch_malformed_is_counted(void **state)
+{
+	struct setup *s = *state;
+
+	peers_set(s);
+	batch_in(s, 12, TP_MSG_GET_S);
+	batch_in(s, 8 * TP_BATCH_PAGES, TP_MSG_GET_M);
+	assert_int_equal(fake.message_count, 0);
+	assert_int_equal(s->worker->stats.messages_bad, 2);
+}
+
+/* What comes with a page has a shorter header; one that is cut short is none. */
+static void
+test_message_with_page_has_short_header(void **state)
+{
+	struct setup *s = *state;
+	uint8_t data[TP_MSG_PAGE_HEADER + PAGE];
+	struct tp_message_piece piece = { .data = data, .length = sizeof(data) };
+	struct tp_message message = { .src_node = 2, .class = TP_CLASS_RESPONSE,
+		.piece_count = 1, .length = sizeof(data), .pieces = &piece };
+	struct tp_coherence_msg msg = { .type = TP_MSG_DATA_S, .sequence = rte_cpu_to_le_64(9) };
+	uint8_t *slot = s->slots + 5 * PAGE;
+
+	peers_set(s);
+	memset(data, 0x5c, sizeof(data));
+	memcpy(data, &msg, TP_MSG_PAGE_HEADER);
+	emit((struct tp_action){ .type = TP_ACTION_COPY_IN, .slot = 5 });
+	worker_endpoint_ops.message(s->worker, &message);
+	assert_memory_equal(&fake.message, &msg, sizeof(msg));
+	assert_true(slot[0] == 0x5c && slot[PAGE - 1] == 0x5c);
+	assert_true(slot[PAGE] == 0 && slot[-1] == 0);
+	piece.length = message.length = TP_MSG_PAGE_HEADER - 1;
+	worker_endpoint_ops.message(s->worker, &message);
+	assert_int_equal(fake.message_count, 1);
+	assert_int_equal(s->worker->stats.messages_bad, 1);
+}
+
 /* The page may have given up its slot by then. */
 static void
 test_send_refused_carries_the_contents_of_its_time(void **state)
@@ -1021,6 +1205,12 @@ main(void)
 		CASE(test_atomic_result_is_kept_and_sent_from_there),
 		CASE(test_send_unknown_node_dropped),
 		CASE(test_send_refused_waits_by_peer_and_requests_go_on),
+		CASE(test_fetch_leaves_as_one_message),
+		CASE(test_fetch_invalid_refused),
+		CASE(test_batch_pages_one_by_one_credit_with_the_last),
+		CASE(test_batch_some_pages_a_turn_until_the_session_is_lost),
+		CASE(test_batch_malformed_is_counted),
+		CASE(test_message_with_page_has_short_header),
 		CASE(test_send_refused_carries_the_contents_of_its_time),
 		CASE(test_send_refused_stash_full_the_session_ends),
 		CASE(test_send_no_frames_requests_stop_until_there_are),

@@ -66,6 +66,8 @@ struct cluster_client {
 	bool unknown;			/* access is an atomic that did, and is to be settled */
 	struct tp_pin pin;
 	uint64_t buffer;
+	struct tp_vector vectors[SIM_PAGES_MAX];	/* of a long read: the first counts */
+	uint64_t rest[SIM_PAGES_MAX];
 	uint64_t timeout_ns;
 	uint64_t begun_at;
 	uint64_t deadline;		/* virtual time by which the operation must be over */

@@ -224,8 +224,25 @@ settled(struct cluster *cluster, uint32_t n, uint32_t c)
 	rest(cluster, n, c, think_ns(cluster, n, c));
 }
 
+/* The word, then others of any pages: a long access asks for those at once. */
 static bool
-submit(struct cluster_client *client)
+submit_long(struct cluster *cluster, struct cluster_client *client, uint64_t offset)
+{
+	uint32_t count = 2 + sim_rng_below(&cluster->rng, SIM_PAGES_MAX - 1), i;
+
+	client->vectors[0] = (struct tp_vector){ .offset = offset, .buffer = &client->buffer,
+		.bytes = 8 };
+	for (i = 1; i < count; i++)
+		client->vectors[i] = (struct tp_vector){
+			.offset = (uint64_t)sim_rng_below(&cluster->rng, cluster->workload.pages) *
+				CLUSTER_PAGE,
+			.buffer = &client->rest[i], .bytes = 8 };
+	return tp_submit_readv(client->thread, client->region, client->vectors, count,
+		&client->access);
+}
+
+static bool
+submit(struct cluster *cluster, struct cluster_client *client)
 {
 	struct workload_op *op = &client->op;
 	uint64_t page = (uint64_t)op->page * CLUSTER_PAGE, offset = page + op->word * 8;
@@ -239,6 +256,9 @@ submit(struct cluster_client *client)
 				SIM_WORDS * 8, op->want == WORKLOAD_READ ? TP_ACCESS_READ :
 				TP_ACCESS_WRITE, &client->pin, access);
 		client->buffer = op->operand;
+		if (op->want == WORKLOAD_READ && !cluster->sweeping &&
+		    sim_rng_chance(&cluster->rng, 250))
+			return submit_long(cluster, client, offset);
 		if (op->want == WORKLOAD_READ)
 			return tp_submit_read(client->thread, client->region, offset,
 				&client->buffer, 8, access);
@@ -319,7 +339,7 @@ begin(struct cluster *cluster, uint32_t n, uint32_t c)
 	client->state = CLIENT_BUSY;
 	cluster_trace(cluster, "begin", n << 8 | c, (uint64_t)client->op.want << 16 |
 		      client->op.page << 8 | client->op.word, client->op.operand);
-	if (submit(client)) {
+	if (submit(cluster, client)) {
 		access_done(cluster, n, c);
 		return;
 	}

@@ -39,6 +39,8 @@ struct content {
 struct core_message {
 	struct tp_coherence_msg msg;
 	struct content content;
+	struct tp_coherence_item items[TP_BATCH_PAGES - 1];	/* of a batch */
+	uint32_t item_count;
 	uint64_t token;
 	uint32_t session;
 	uint32_t payload_bytes;
@@ -100,6 +102,8 @@ struct core_worker {
 	uint64_t revoke_since[SIM_PAGES_MAX];
 	struct tp_outbox outbox;
 	struct tp_action actions[2 * TP_ACTIONS_PER_EVENT];
+	bool gathering;			/* what asks for pages leaves as one message */
+	struct tp_coherence_batch batch;
 };
 
 struct core_word {
@@ -161,6 +165,7 @@ struct core {
 	bool must_hear[SIM_NODES_MAX][SIM_NODES_MAX];	/* that the other's old epoch is over */
 	uint64_t slow_until[SIM_NODES_MAX][SIM_NODES_MAX];
 	uint64_t token;
+	uint64_t batches;		/* sent */
 	uint64_t atomic_sequence;
 	uint32_t kept_count;		/* results of atomics, per worker */
 	uint32_t in_flight;		/* messages between nodes */
@@ -193,6 +198,7 @@ void core_region_words_clear(struct core *core, uint32_t n);
 
 /* core_net.c */
 void core_send(struct core *core, uint32_t n, uint32_t w, const struct tp_action *action);
+void core_gather_end(struct core *core, uint32_t n, uint32_t w);
 void core_receive(struct core *core, uint32_t n, const struct queue_event *event);
 void core_local(struct core *core, uint32_t n, uint32_t w);
 void core_session_break(struct core *core, uint32_t a, uint32_t b, uint64_t up_after);

@@ -95,6 +95,26 @@ word_allows(const struct core_node *node, const struct core_client *client)
 	return wants_write(client) ? access == TP_ACCESS_WRITE : access != TP_ACCESS_NONE;
 }
 
+/* A long access: it asks for the pages that it will come to as well. */
+static void
+fetch_ahead(struct core *core, uint32_t n, uint32_t c, uint32_t w)
+{
+	struct core_node *node = &core->nodes[n];
+	struct core_client *client = client_of(core, n, c);
+	uint32_t count = 1 + sim_rng_below(&core->rng, core->workload.pages), i;
+
+	for (i = 0; i < count; i++) {
+		uint32_t page = sim_rng_below(&core->rng, core->workload.pages);
+
+		if (tp_coherence_fetch(node->workers[w].engine, CORE_REGION, page,
+				       node->region.generation, wants_write(client) ?
+				       TP_WANT_WRITE : TP_WANT_READ, core->now,
+				       &node->workers[w].outbox))
+			core_trace(core, "ahead", n << 8 | c, page, 0);
+		core_run(core, n, w);
+	}
+}
+
 static void
 ask_node(struct core *core, uint32_t n, uint32_t c)
 {
@@ -111,17 +131,23 @@ ask_node(struct core *core, uint32_t n, uint32_t c)
 		.sequence = ++core->atomic_sequence };
 	struct tp_coherence_client who = {
 		.cookie = (uint64_t)++client->serial << 8 | c, .deadline = client->deadline };
+	bool ahead;
 
 	client->phase = CLIENT_WAITING;
 	client->atomic = (struct core_atomic){ .op = client->op, .origin = atomic.origin,
 		.since = core->now,
 		.sequence = client->op.want == WORKLOAD_ATOMIC ? atomic.sequence : 0 };
 	core_trace(core, "ask", n << 8 | c, client->op.want, client->op.page);
+	ahead = client->op.want <= WORKLOAD_WRITE && sim_rng_chance(&core->rng, 400);
+	node->workers[w].gathering = ahead;
 	tp_coherence_request(node->workers[w].engine, CORE_REGION, client->op.page,
 		node->region.generation, wants[client->op.want],
 		client->op.want == WORKLOAD_ATOMIC ? &atomic : NULL, &who, core->now,
 		&node->workers[w].outbox);
 	core_run(core, n, w);
+	if (ahead)
+		fetch_ahead(core, n, c, w);
+	core_gather_end(core, n, w);
 }
 
 static void

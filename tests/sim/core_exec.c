@@ -86,6 +86,9 @@ carry_out(struct core *core, uint32_t n, uint32_t w, const struct tp_action *act
 	core_trace(core, "action", n << 8 | action->type, action->page_index, action->slot);
 	switch (action->type) {
 	case TP_ACTION_SEND:
+		if (worker->gathering && action->node != n + 1 &&
+		    tp_coherence_batch_add(&worker->batch, action))
+			break;
 		core_send(core, n, w, action);
 		break;
 	case TP_ACTION_COPY_IN:

@@ -77,12 +77,17 @@ send_local(struct core *core, uint32_t n, uint32_t w, const struct core_message 
 	}
 }
 
-void
-core_send(struct core *core, uint32_t n, uint32_t w, const struct tp_action *action)
+static void
+send_message(struct core *core, uint32_t n, uint32_t w, const struct tp_action *action,
+	     const struct tp_coherence_item *items, uint32_t item_count)
 {
-	struct core_message m = { .msg = action->msg, .from = n, .from_worker = w };
+	struct core_message m = { .msg = action->msg, .from = n, .from_worker = w,
+		.item_count = item_count };
 	uint32_t to = action->node - 1u;
 	struct core_message *copy;
+
+	if (item_count != 0)
+		memcpy(m.items, items, item_count * sizeof(*items));
 
 	if (action->kept != NULL)
 		m.msg.operand = *action->kept;
@@ -115,6 +120,29 @@ core_send(struct core *core, uint32_t n, uint32_t w, const struct tp_action *act
 		core_event_add(core, sim_rng_below(&core->fault_rng, TRAVEL_NS_MIN), EVENT_BREAK,
 			n, to, NULL);
 	}
+}
+
+void
+core_send(struct core *core, uint32_t n, uint32_t w, const struct tp_action *action)
+{
+	send_message(core, n, w, action, NULL, 0);
+}
+
+/* What was gathered leaves. */
+void
+core_gather_end(struct core *core, uint32_t n, uint32_t w)
+{
+	struct core_worker *worker = &core->nodes[n].workers[w];
+	struct tp_coherence_batch *batch = &worker->batch;
+	struct tp_action action = { .type = TP_ACTION_SEND, .slot = TP_SLOT_ABSENT,
+		.node = batch->node, .worker = batch->worker, .msg = batch->msg };
+
+	worker->gathering = false;
+	if (batch->count == 0)
+		return;
+	core->batches += batch->count > 1;
+	send_message(core, n, w, &action, batch->items, batch->count - 1);
+	batch->count = 0;
 }
 
 void
@@ -212,23 +240,13 @@ peer_is_up(struct core *core, uint32_t n, uint32_t peer)
 	tell_workers(core, n, peer, EVENT_PEER_UP);
 }
 
-void
-core_receive(struct core *core, uint32_t n, const struct queue_event *event)
+static void
+receive_one(struct core *core, uint32_t n, uint32_t w, const struct core_message *m)
 {
-	struct core_message *m = event->data;
-	struct core_node *node = &core->nodes[n];
-	uint32_t w = (uint32_t)event->a;
+	struct core_worker *worker = &core->nodes[n].workers[w];
 	uint64_t token = 0;
 
-	if (w >= node->worker_count)
-		core_fail(core, "node %u: message for worker %u", n + 1, w);
-	if (m->session != core->session[m->from][n] || node->left)
-		return;		/* of a past epoch */
-	/* The session speaks first to say that it is there. */
-	peer_is_up(core, n, m->from);
 	if (m->msg.type < TP_MSG_COUNT && msg_class_is_request[m->msg.type]) {
-		struct core_worker *worker = &node->workers[w];
-
 		if (worker->token_count == CORE_TOKENS)
 			core_fail(core, "node %u: %u requests open", n + 1, CORE_TOKENS);
 		token = ++core->token;
@@ -236,6 +254,33 @@ core_receive(struct core *core, uint32_t n, const struct queue_event *event)
 	}
 	msg_trace(core, "receive", m->from, n, &m->msg);
 	hand_in(core, n, w, m, token);
+}
+
+void
+core_receive(struct core *core, uint32_t n, const struct queue_event *event)
+{
+	struct core_message *m = event->data;
+	struct core_node *node = &core->nodes[n];
+	uint32_t w = (uint32_t)event->a, count, i;
+	struct core_message page = *m;
+
+	if (w >= node->worker_count)
+		core_fail(core, "node %u: message for worker %u", n + 1, w);
+	if (m->session != core->session[m->from][n] || node->left)
+		return;		/* of a past epoch */
+	/* The session speaks first to say that it is there. */
+	peer_is_up(core, n, m->from);
+	if (m->item_count == 0) {
+		receive_one(core, n, w, m);
+		return;
+	}
+	count = tp_coherence_batch_count(&m->msg, m->item_count * sizeof(m->items[0]));
+	if (count != m->item_count + 1)
+		core_fail(core, "node %u: a batch of %u pages", n + 1, m->item_count + 1);
+	for (i = 0; i < count; i++) {
+		tp_coherence_batch_get(node->workers[w].engine, &m->msg, m->items, i, &page.msg);
+		receive_one(core, n, w, &page);
+	}
 }
 
 void
