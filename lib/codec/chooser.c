@@ -189,7 +189,7 @@ average_move(uint32_t *average16, uint32_t value, uint32_t tries)
 {
 	const int64_t step = (int64_t)value * 16 - *average16;
 	/* The best case counts as one page. */
-	const int64_t weight = RTE_MIN(tries + 1, AVERAGE_OF);
+	const int64_t weight = RTE_MIN((uint64_t)tries + 1, AVERAGE_OF);
 
 	*average16 = (uint32_t)((int64_t)*average16 + step / weight);
 }
@@ -221,7 +221,22 @@ tp_codec_chooser_learn(struct tp_codec_chooser *chooser, struct tp_codec_choice 
 	if (estimate->tries < UINT32_MAX)
 		estimate->tries++;
 	average_move_time(&estimate->encode_ns16, outcome->encode_ns, estimate->tries);
-	average_move_time(&estimate->decode_ns16, outcome->decode_ns, estimate->tries);
 	average_move(&estimate->bytes16, RTE_MIN(outcome->bytes, TP_CODEC_PAGE_MAX),
 		estimate->tries);
+	if (outcome->decode_ns != TP_CODEC_NS_UNKNOWN)
+		tp_codec_chooser_learn_decode(chooser, choice, outcome->decode_ns);
+}
+
+void
+tp_codec_chooser_learn_decode(struct tp_codec_chooser *chooser, struct tp_codec_choice choice,
+	uint32_t decode_ns)
+{
+	struct tp_codec_estimate *estimate;
+
+	RTE_ASSERT(choice.id < TP_CODEC_COUNT);
+	RTE_ASSERT(choice.page_class < TP_CODEC_CLASS_COUNT);
+	estimate = &chooser->estimates[choice.page_class][choice.id];
+	if (estimate->decodes < UINT32_MAX)
+		estimate->decodes++;
+	average_move_time(&estimate->decode_ns16, decode_ns, estimate->decodes);
 }

@@ -35,6 +35,7 @@ struct tp_codec_estimate {
 	uint32_t decode_ns16;
 	uint32_t bytes16;
 	uint32_t tries;
+	uint32_t decodes;
 	uint64_t credit_ns16;	/* time saved up for trying it again */
 };
 
@@ -133,6 +134,17 @@ struct tp_codec_choice tp_codec_chooser_choose(struct tp_codec_chooser *chooser,
  */
 void tp_codec_chooser_learn(struct tp_codec_chooser *chooser, struct tp_codec_choice choice,
 			    const struct tp_codec_cost *outcome);
+
+/**
+ * Tell what a page took to decode that came from elsewhere: who decodes what is sent
+ * may be like us, and does not say.
+ *
+ * @param choice
+ *   Codec and class of that page.
+ * @threads Owner of chooser.
+ */
+void tp_codec_chooser_learn_decode(struct tp_codec_chooser *chooser,
+				   struct tp_codec_choice choice, uint32_t decode_ns);
 
 #ifdef __cplusplus
 }
