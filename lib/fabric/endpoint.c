@@ -126,6 +126,7 @@ endpoint_lists_init(struct tp_endpoint *ep)
 	for (i = c->tx_frames; i-- > 0;)
 		fabric_packet_put(ep, i);
 	ep->class_reserve = RTE_MAX(TP_WIRE_FRAGMENTS_MAX, c->tx_frames / 8);
+	ep->bulk_reserve = RTE_MIN(TP_WIRE_FRAGMENTS_MAX, c->tx_frames - TP_ENDPOINT_TX_FRAMES_MIN);
 	for (i = 0; i < c->rx_frames; i++)
 		ep->reassemblies[i].next = i + 1 < c->rx_frames ? i + 1 : FABRIC_NONE;
 	ep->reassembly_free = 0;
@@ -241,7 +242,7 @@ endpoint_gap(struct tp_endpoint *ep, uint64_t gap)
 			if (s == NULL)
 				continue;
 			s->alive_ns += gap;
-			endpoint_time_shift(&s->rto_at, gap);
+			endpoint_time_shift(&s->loss_at, gap);
 			endpoint_time_shift(&s->ack_at, gap);
 			endpoint_time_shift(&s->hello_at, gap);
 			endpoint_time_shift(&s->probe_at, gap);
@@ -418,6 +419,8 @@ tp_endpoint_rx_poll(struct tp_endpoint *ep, uint64_t now)
 			if (i + 1 < n)
 				endpoint_hint(ep, &frames[i + 1], true);
 			endpoint_frame(ep, l, &frames[i]);
+			if (unlikely(ep->flush_soon) && i + 1 < n)
+				tp_endpoint_tx_flush(ep, now);
 		}
 		total += n;
 	}
@@ -478,6 +481,7 @@ tp_endpoint_tx_flush(struct tp_endpoint *ep, uint64_t now)
 	uint32_t i;
 
 	endpoint_clock(ep, now);
+	ep->flush_soon = false;
 	ep->ready_head = FABRIC_NONE;
 	ep->ready_tail = FABRIC_NONE;
 	while (index != FABRIC_NONE) {

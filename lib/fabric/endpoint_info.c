@@ -57,6 +57,17 @@ info_session(const struct tp_endpoint *ep, uint32_t index)
 	return s;
 }
 
+static uint32_t
+info_queued(const struct fabric_session *s)
+{
+	uint32_t count = 0;
+	uint32_t class;
+
+	for (class = 0; class < TP_CLASS_COUNT; class++)
+		count += s->queued[0][class] + s->queued[1][class];
+	return count;
+}
+
 int
 tp_endpoint_session_info(const struct tp_endpoint *ep, uint32_t index,
 	struct tp_session_info *info_out)
@@ -76,13 +87,15 @@ tp_endpoint_session_info(const struct tp_endpoint *ep, uint32_t index,
 		.remote_epoch = s->remote_epoch,
 		.fragment_bytes = s->fragment_bytes,
 		.outstanding = fabric_session_outstanding(s),
-		.queued = s->queued[0] + s->queued[1] + s->queued[2],
-		.window_packets = s->cwnd,
+		.queued = info_queued(s),
+		.window_packets = s->cwnd.window,
+		.bulk_window_packets = s->bulk_cwnd.window,
 		.request_credit = s->credit_granted[TP_CLASS_REQUEST] -
 			(s->credit_used[TP_CLASS_REQUEST] - s->credit_returned[TP_CLASS_REQUEST]),
 		.forward_credit = s->credit_granted[TP_CLASS_FORWARD] -
 			(s->credit_used[TP_CLASS_FORWARD] - s->credit_returned[TP_CLASS_FORWARD]),
 		.srtt_ns = s->srtt_ns,
+		.rtt_path_ns = s->srtt_ns == 0 ? 0 : fabric_congestion_path(s),
 		.rto_ns = s->rto_ns,
 		.retransmits = s->retransmits,
 	};

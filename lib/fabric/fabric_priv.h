@@ -10,7 +10,8 @@
  *	peer.c		peers up and down, incarnations, heartbeats
  *	session.c	handshake, epochs, timers of a session
  *	session_tx.c	queues, window, retransmission, acks out
- *	session_ack.c	acks in, round trip times, loss, congestion window
+ *	session_ack.c	acks in, round trip times, loss
+ *	congestion.c	how much may be in flight
  *	session_rx.c	sequence check, reassembly, delivery
  *	timer.c		one heap of deadlines
  *	endpoint_info.c	counters and getters
@@ -34,12 +35,17 @@
 #define FABRIC_BURST 32u
 #define FABRIC_OUT_MAX 64u
 #define FABRIC_QUEUES (TP_CLASS_COUNT * TP_PRIORITY_COUNT)
+#define FABRIC_QUEUES_ALL ((1u << FABRIC_QUEUES) - 1)
+/* The last ones, see fabric_queue_of(). */
+#define FABRIC_QUEUES_BULK (FABRIC_QUEUES_ALL & ~((1u << (FABRIC_QUEUES - TP_CLASS_COUNT)) - 1))
+#define FABRIC_BULK_WINDOW (TP_WIRE_WINDOW - TP_WIRE_WINDOW / 4)	/* sequences bulk may span */
 #define FABRIC_NODES 65536u
 
 #define FABRIC_CWND_FIRST 16u		/* packets; RFC 6928 allows 10, a cluster is shallower */
 #define FABRIC_CWND_MIN 2u
 #define FABRIC_ACK_EVERY 8u		/* packets that may wait for one ack */
 #define FABRIC_SACKS_LOST 3u		/* later packets sacked before one counts as lost */
+#define FABRIC_REORDER_MIN_NS 10000u	/* what a packet may be late at least */
 #define FABRIC_RTO_FIRST_NS 5000000u	/* before the first sample */
 #define FABRIC_HELLO_FIRST_NS 2000000u	/* then doubled up to the heartbeat */
 #define FABRIC_HELLO_DOUBT_NS 16000000u	/* interval at which the address is in doubt */
@@ -69,6 +75,8 @@ struct fabric_packet {
 	bool sacked;		/* frame already given back */
 	bool lost;		/* to be sent again */
 	bool sent;
+	bool again;		/* sent more than once */
+	bool bulk;
 };
 
 struct fabric_queue {
@@ -97,6 +105,25 @@ enum fabric_session_state {
 	FABRIC_SESSION_ESTABLISHED,
 };
 
+/** A congestion window in packets, congestion.c. */
+struct fabric_swift {
+	uint32_t window;
+	uint32_t acked;		/* packets acknowledged towards the next increase */
+	uint64_t cut_at;
+	bool seen;		/* it has seen a queue: no doubling any more */
+};
+
+/* Which windows keep packets back. */
+#define FABRIC_LIMITED_ALL 1u
+#define FABRIC_LIMITED_BULK 2u
+
+/** What the loss timer is for. */
+enum fabric_loss_timer {
+	FABRIC_LOSS_PROBE = 0,	/* a tail of packets may be lost: send the last one again */
+	FABRIC_LOSS_RTO,	/* nothing came back: everything is lost */
+	FABRIC_LOSS_REORDER,	/* a packet that others overtook is too late now */
+};
+
 /** What stands before the payload, as far as it does not change per packet. */
 struct fabric_template {
 	uint8_t outer[TP_WIRE_OUTER_BYTES];
@@ -114,7 +141,9 @@ struct fabric_session {
 	bool ping_now;
 	bool hello_ack_now;
 	bool hello_now;
-	bool in_recovery;
+	bool probe_now;			/* one lost packet may leave whatever the window says */
+	uint8_t loss_timer;		/* enum fabric_loss_timer */
+	uint8_t limited;		/* FABRIC_LIMITED_*, at the last flush */
 	uint32_t ready_next;
 
 	uint32_t local_epoch;
@@ -128,26 +157,31 @@ struct fabric_session {
 	uint32_t send_next;
 	uint32_t sacked_count;
 	uint32_t lost_count;
-	uint32_t cwnd;
-	uint32_t cwnd_acked;		/* packets acknowledged towards the next increase */
-	uint32_t ssthresh;
-	uint32_t recover_sequence;
+	uint32_t bulk_burst;		/* bulk packets that may still begin in this flush */
+	uint32_t bulk_in_flight;	/* of what is neither acknowledged nor lost */
+	struct fabric_swift cwnd;
+	struct fabric_swift bulk_cwnd;
+	uint32_t loss_first;		/* sequence from which loss_count counts */
+	uint32_t loss_count;
 	uint32_t rto_count;		/* timeouts since something arrived */
 	uint32_t message_id;
 	uint32_t credit_granted[2];	/* by the peer, per class */
 	uint32_t credit_used[2];
 	uint32_t credit_returned[2];
-	uint32_t queued[TP_CLASS_COUNT];	/* frames per class */
+	uint32_t queued[2][TP_CLASS_COUNT];	/* frames, [bulk] and per class */
 	uint32_t queue_mask;		/* bit per queue that is not empty */
 	uint32_t queue_current;		/* queue whose message is half sent, or FABRIC_NONE */
 	struct fabric_queue queues[FABRIC_QUEUES];	/* most urgent first */
+	unsigned __int128 sacked_bits;	/* bit i: send_first + 1 + i is sacked */
+	uint64_t delivered_ns;		/* when the last packet to arrive was sent, of those sent once */
 	uint32_t window[TP_WIRE_WINDOW];	/* sequence modulo size -> packet */
 
 	/* in */
 	uint32_t receive_next;
 	unsigned __int128 receive_bits;	/* bit i: receive_next + 1 + i has arrived */
 	uint32_t ack_waiting;		/* packets not acknowledged yet */
-	uint32_t echo;			/* timestamp to echo, 0: none */
+	bool echo_due;
+	uint32_t echo;			/* timestamp to echo, less our clock when it came */
 	uint32_t delivered[TP_CLASS_COUNT];	/* messages */
 	uint32_t requests_done;
 	uint32_t reassembly;		/* first, or FABRIC_NONE */
@@ -156,8 +190,11 @@ struct fabric_session {
 	uint64_t srtt_ns;		/* 0: no sample yet */
 	uint64_t rttvar_ns;
 	uint64_t rto_ns;
+	uint64_t pto_ns;		/* until a probe */
+	uint64_t rtt_low[2];		/* lowest of this span of time and the one before */
+	uint64_t rtt_low_until;		/* end of this span, 0: none yet */
 	uint64_t hello_ns;		/* interval now */
-	uint64_t rto_at;
+	uint64_t loss_at;		/* loss_timer is due */
 	uint64_t ack_at;
 	uint64_t hello_at;
 	uint64_t probe_at;		/* ask for credits again */
@@ -207,6 +244,7 @@ struct tp_endpoint {
 	uint64_t gap_end;		/* round trips begun before are no samples */
 	bool clock_started;
 	bool announced;
+	bool flush_soon;		/* within a burst: a sender waits for an ack */
 	uint32_t epoch;			/* last one given out */
 
 	struct fabric_link links[TP_ENDPOINT_LINKS_MAX];
@@ -226,6 +264,7 @@ struct tp_endpoint {
 	uint32_t packet_free;		/* list */
 	uint32_t packet_free_count;
 	uint32_t class_reserve;		/* frames kept for each class above */
+	uint32_t bulk_reserve;		/* frames that bulk leaves to the rest of its class */
 
 	struct fabric_reassembly *reassemblies;	/* [rx_frames] */
 	uint32_t reassembly_free;
@@ -340,7 +379,16 @@ void fabric_packet_put(struct tp_endpoint *ep, uint32_t index);
 /* session_ack.c */
 bool fabric_ack_rx(struct tp_endpoint *ep, struct fabric_session *s,
 	const struct tp_wire_header *header);
-void fabric_rto_expired(struct tp_endpoint *ep, struct fabric_session *s);
+void fabric_loss_timer_expired(struct tp_endpoint *ep, struct fabric_session *s);
+
+/* congestion.c */
+void fabric_congestion_init(struct fabric_session *s);
+uint64_t fabric_congestion_path(const struct fabric_session *s);
+void fabric_congestion_low_renew(struct tp_endpoint *ep, struct fabric_session *s, uint64_t rtt);
+void fabric_congestion_acked(struct tp_endpoint *ep, struct fabric_session *s, uint32_t acked,
+	uint64_t rtt);
+void fabric_congestion_lost(struct tp_endpoint *ep, struct fabric_session *s);
+void fabric_congestion_timeout(struct tp_endpoint *ep, struct fabric_session *s, bool again);
 
 /* session_rx.c */
 bool fabric_data_rx(struct tp_endpoint *ep, struct fabric_session *s,

@@ -212,6 +212,7 @@ fabric_packet_finish(struct tp_endpoint *ep, struct fabric_session *s, struct tp
 	uint8_t *ip = ether + TP_WIRE_ETHER_BYTES;
 	uint32_t ip_bytes = TP_WIRE_IPV4_BYTES + TP_WIRE_UDP_BYTES + length;
 	struct tp_wire_header *header = (void *)(ether + TP_WIRE_OUTER_BYTES);
+	uint32_t stamp = fabric_timestamp(ep->now);
 
 	memcpy(ether, &s->template, sizeof(s->template));
 	memcpy(ether, peer->mac, 6);
@@ -225,8 +226,9 @@ fabric_packet_finish(struct tp_endpoint *ep, struct fabric_session *s, struct tp
 	header->ack = rte_cpu_to_le_32(s->receive_next);
 	header->sack[0] = rte_cpu_to_le_64((uint64_t)s->receive_bits);
 	header->sack[1] = rte_cpu_to_le_64((uint64_t)(s->receive_bits >> 64));
-	header->timestamp = rte_cpu_to_le_32(fabric_timestamp(ep->now));
-	header->timestamp_echo = rte_cpu_to_le_32(s->echo);
+	header->timestamp = rte_cpu_to_le_32(stamp);
+	/* What it waited here is no time on the way. */
+	header->timestamp_echo = rte_cpu_to_le_32(s->echo_due ? s->echo + stamp : 0);
 	header->request_credit = rte_cpu_to_le_32(s->requests_done);
 	header->forward_credit = rte_cpu_to_le_32(s->delivered[TP_CLASS_FORWARD]);
 	header->crc = rte_cpu_to_le_32(~packet_crc_part(header, length, UINT32_MAX));

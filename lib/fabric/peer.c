@@ -2,7 +2,7 @@
  * Copyright (c) 2026 Telepage developers
  *
  * Peers: who they are, whether they answer, and which of their lives they are
- * in (docs/protocol.md sections 4.1 and 4.5). A peer is heard when a packet of
+ * in (docs/protocol.md sections 4.1 and 4.7). A peer is heard when a packet of
  * a session with it arrives whose epochs are right; greetings alone do not
  * count, or a node that cannot be reached but still talks would look alive.
  */

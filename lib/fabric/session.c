@@ -122,7 +122,7 @@ fabric_session_rearm(struct tp_endpoint *ep, struct fabric_session *s)
 			deadline = RTE_MIN(deadline, silent);
 		break;
 	case FABRIC_SESSION_ESTABLISHED:
-		deadline = RTE_MIN(RTE_MIN(s->rto_at, s->ack_at), s->probe_at);
+		deadline = RTE_MIN(RTE_MIN(s->loss_at, s->ack_at), s->probe_at);
 		if (session_waits(s))
 			deadline = RTE_MIN(deadline, silent);
 		break;
@@ -147,18 +147,19 @@ session_state_init(struct tp_endpoint *ep, struct fabric_session *s)
 	s->ping_now = false;
 	s->hello_ack_now = false;
 	s->hello_now = false;
-	s->in_recovery = false;
+	s->probe_now = false;
+	s->loss_timer = FABRIC_LOSS_PROBE;
 	s->send_first = TP_WIRE_SEQUENCE_FIRST;
 	s->send_next = TP_WIRE_SEQUENCE_FIRST;
-	s->recover_sequence = TP_WIRE_SEQUENCE_FIRST;
 	s->receive_next = TP_WIRE_SEQUENCE_FIRST;
 	s->receive_bits = 0;
 	s->sacked_count = 0;
 	s->lost_count = 0;
 	s->rto_count = 0;
-	s->cwnd = FABRIC_CWND_FIRST;
-	s->cwnd_acked = 0;
-	s->ssthresh = TP_WIRE_WINDOW;
+	s->sacked_bits = 0;
+	s->delivered_ns = 0;
+	s->bulk_in_flight = 0;
+	fabric_congestion_init(s);
 	s->message_id = 0;
 	memset(s->credit_used, 0, sizeof(s->credit_used));
 	memset(s->credit_returned, 0, sizeof(s->credit_returned));
@@ -166,12 +167,14 @@ session_state_init(struct tp_endpoint *ep, struct fabric_session *s)
 	s->requests_done = 0;
 	s->ack_waiting = 0;
 	s->echo = 0;
+	s->echo_due = false;
 	s->srtt_ns = 0;
 	s->rttvar_ns = 0;
 	s->rto_ns = RTE_MIN(RTE_MAX(FABRIC_RTO_FIRST_NS, ep->config.rto_min_ns),
 		ep->config.rto_max_ns);
+	s->pto_ns = s->rto_ns;
 	s->probe_ns = s->rto_ns;
-	s->rto_at = FABRIC_NEVER;
+	s->loss_at = FABRIC_NEVER;
 	s->ack_at = FABRIC_NEVER;
 	s->probe_at = FABRIC_NEVER;
 	s->hello_at = FABRIC_NEVER;
@@ -389,7 +392,7 @@ fabric_session_timer(struct tp_endpoint *ep, struct fabric_session *s)
 		s->ping_now = true;
 		fabric_session_ready(ep, s);
 	}
-	if (now >= s->rto_at)
-		fabric_rto_expired(ep, s);
+	if (now >= s->loss_at)
+		fabric_loss_timer_expired(ep, s);
 	fabric_session_rearm(ep, s);
 }

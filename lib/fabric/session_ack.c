@@ -2,8 +2,16 @@
  * Copyright (c) 2026 Telepage developers
  *
  * What comes back: acknowledgements, credits, round trip times; from them, what
- * was lost and how much may be in flight (docs/protocol.md sections 4.3 and 4.4). The
- * estimator is that of RFC 6298, the window that of NewReno, in packets.
+ * was lost (docs/protocol.md sections 4.3 and 4.4). The estimator is that of
+ * RFC 6298; losses are found as in RFC 9002 and RFC 8985.
+ *
+ * How losses are found: a packet is lost when three later ones have arrived, or
+ * when a later one has and it is late by more than an eighth of a round trip; the
+ * latter alone holds for packets sent again, whose order says nothing, and only
+ * against packets sent after that. One timer per session waits for what comes
+ * next: a packet to be late (REORDER); an ack, after whose absence the last packet
+ * goes again, so that its ack shows what else is missing (PROBE); and, when that
+ * brought nothing, the retransmission timeout (RTO).
  */
 #include <rte_common.h>
 
@@ -74,17 +82,24 @@ ack_view_credits(const struct fabric_session *s, const struct tp_wire_header *he
 	return true;
 }
 
-static void
-ack_rtt_sample(struct tp_endpoint *ep, struct fabric_session *s, uint32_t echo)
+/** A round trip without what the ack waited there; 0: none. */
+static uint64_t
+ack_rtt(const struct tp_endpoint *ep, uint32_t echo)
 {
 	uint64_t rtt = (uint64_t)(uint32_t)(fabric_timestamp(ep->now) - echo) << 6;
-	uint64_t delta;
 
 	/* Begun before this worker stood still, or nonsense. */
-	if (rtt > RTT_SAMPLE_MAX_NS || (ep->gap_end != 0 && ep->now - rtt < ep->gap_end))
-		return;
-	if (rtt == 0)
-		rtt = 1;
+	if (echo == 0 || rtt > RTT_SAMPLE_MAX_NS ||
+	    (ep->gap_end != 0 && ep->now - rtt < ep->gap_end))
+		return 0;
+	return RTE_MAX(rtt, 1u);
+}
+
+static void
+ack_rtt_sample(struct tp_endpoint *ep, struct fabric_session *s, uint64_t rtt)
+{
+	uint64_t delta;
+
 	if (s->srtt_ns == 0) {
 		s->srtt_ns = rtt;
 		s->rttvar_ns = rtt / 2;
@@ -95,38 +110,36 @@ ack_rtt_sample(struct tp_endpoint *ep, struct fabric_session *s, uint32_t echo)
 		if (s->srtt_ns == 0)
 			s->srtt_ns = 1;
 	}
-	s->rto_ns = s->srtt_ns + 4 * s->rttvar_ns;
+	s->rtt_low[0] = RTE_MIN(s->rtt_low[0], rtt);
+	if (unlikely(ep->now >= s->rtt_low_until))
+		fabric_congestion_low_renew(ep, s, rtt);
+	/* The peer may wait as long with its ack as we may. */
+	s->rto_ns = s->srtt_ns + 4 * s->rttvar_ns + ep->config.ack_delay_ns;
 	s->rto_ns = RTE_MIN(RTE_MAX(s->rto_ns, ep->config.rto_min_ns), ep->config.rto_max_ns);
+	s->pto_ns = RTE_MIN(2 * (s->srtt_ns + ep->config.ack_delay_ns), s->rto_ns);
 }
 
 static void
-ack_cwnd_grow(struct fabric_session *s, uint32_t acked)
+ack_packet_lost(struct tp_endpoint *ep, struct fabric_session *s, struct fabric_packet *packet)
 {
-	if (s->in_recovery) {
-		if (!fabric_before(s->send_first, s->recover_sequence))
-			s->in_recovery = false;
-		else
-			return;
-	}
-	if (s->cwnd < s->ssthresh) {
-		s->cwnd = RTE_MIN(s->cwnd + acked, s->ssthresh);
-		return;
-	}
-	s->cwnd_acked += acked;
-	if (s->cwnd_acked >= s->cwnd && s->cwnd < TP_WIRE_WINDOW) {
-		s->cwnd_acked -= s->cwnd;
-		s->cwnd++;
-	}
-	s->cwnd_acked = RTE_MIN(s->cwnd_acked, s->cwnd);
+	packet->lost = true;
+	s->lost_count++;
+	s->bulk_in_flight -= packet->bulk;
+	fabric_session_ready(ep, s);
 }
 
 static void
 ack_packet_arrived(struct fabric_session *s, struct fabric_packet *packet)
 {
-	if (packet->lost) {
+	if (unlikely(packet->lost)) {
 		packet->lost = false;
 		s->lost_count--;
+	} else {
+		s->bulk_in_flight -= packet->bulk;
 	}
+	/* Of one sent again it is not known which of the two arrived. */
+	if (packet->sent_ns > s->delivered_ns && !packet->again)
+		s->delivered_ns = packet->sent_ns;
 	/* The receiver keeps what it has sacked, so the frame can go now. */
 	tp_frame_free(&packet->frame);
 }
@@ -140,23 +153,26 @@ ack_cumulative(struct tp_endpoint *ep, struct fabric_session *s, uint32_t ack)
 		uint32_t index = s->window[s->send_first % TP_WIRE_WINDOW];
 		struct fabric_packet *packet = &ep->packets[index];
 
-		if (packet->sacked)
+		if (unlikely(packet->sacked))
 			s->sacked_count--;
 		else
 			ack_packet_arrived(s, packet);
 		fabric_packet_put(ep, index);
 	}
-	ack_cwnd_grow(s, acked);
+	if (unlikely(s->sacked_bits != 0))
+		s->sacked_bits = acked < TP_WIRE_WINDOW ? s->sacked_bits >> acked : 0;
 }
 
-static bool
+static void
 ack_selective(struct tp_endpoint *ep, struct fabric_session *s, const struct ack_view *view)
 {
-	bool fresh = false;
+	unsigned __int128 all = (unsigned __int128)view->sack[1] << 64 | view->sack[0];
+	unsigned __int128 fresh = all & ~s->sacked_bits;
 	uint32_t i;
 
+	s->sacked_bits |= all;
 	for (i = 0; i < TP_WIRE_SACK_WORDS; i++) {
-		uint64_t bits = view->sack[i];
+		uint64_t bits = (uint64_t)(fresh >> 64 * i);
 
 		while (bits != 0) {
 			uint32_t bit = (uint32_t)__builtin_ctzll(bits);
@@ -165,55 +181,77 @@ ack_selective(struct tp_endpoint *ep, struct fabric_session *s, const struct ack
 				&ep->packets[s->window[sequence % TP_WIRE_WINDOW]];
 
 			bits &= bits - 1;
-			if (packet->sacked)
-				continue;
 			ack_packet_arrived(s, packet);
 			packet->sacked = true;
 			s->sacked_count++;
-			fresh = true;
 		}
 	}
-	return fresh;
 }
 
-static void
-ack_recovery_enter(struct fabric_session *s)
+/** Sacked packets in a row from bit i on. */
+static uint32_t
+ack_sacked_run(const struct fabric_session *s, uint32_t i)
 {
-	if (s->in_recovery)
-		return;
-	s->in_recovery = true;
-	s->recover_sequence = s->send_next;
-	s->ssthresh = RTE_MAX(s->cwnd / 2, 2 * FABRIC_CWND_MIN);
-	s->cwnd = s->ssthresh;
-	s->cwnd_acked = 0;
+	unsigned __int128 rest = ~(s->sacked_bits >> i);
+	uint64_t low = (uint64_t)rest;
+
+	/* Not all 128 are set: bit 127 stands for a packet beyond the window. */
+	return low != 0 ? (uint32_t)__builtin_ctzll(low) :
+		64 + (uint32_t)__builtin_ctzll((uint64_t)(rest >> 64));
+}
+
+/** When a packet that was overtaken counts as lost. */
+static uint64_t
+ack_late_at(const struct fabric_session *s, const struct fabric_packet *packet)
+{
+	return packet->sent_ns + s->srtt_ns + RTE_MAX(s->srtt_ns / 8, FABRIC_REORDER_MIN_NS);
 }
 
 /**
- * Of the packets not acknowledged, those with enough later ones sacked are
- * lost, unless they were sent (again) less than a round trip ago.
+ * Look at the holes below what is sacked. Those that later packets have left too
+ * far behind are lost; the timer waits for the others to be so.
  */
 static void
 ack_find_lost(struct tp_endpoint *ep, struct fabric_session *s)
 {
-	uint32_t sequence = s->send_next;
-	uint32_t sacked_above = 0;
+	uint32_t above = s->sacked_count;
+	uint64_t next = FABRIC_NEVER;
+	uint32_t i = 0;
 
-	while (sequence != s->send_first && sacked_above < s->sacked_count + FABRIC_SACKS_LOST) {
+	while (above > 0) {
+		uint32_t sequence = s->send_first + i;
 		struct fabric_packet *packet =
-			&ep->packets[s->window[--sequence % TP_WIRE_WINDOW]];
+			&ep->packets[s->window[sequence % TP_WIRE_WINDOW]];
+		uint64_t late = ack_late_at(s, packet);
+		uint32_t run = ack_sacked_run(s, i);
 
-		if (packet->sacked) {
-			sacked_above++;
-			continue;
+		if (packet->lost || (packet->again && packet->sent_ns >= s->delivered_ns)) {
+			/* Known, or sent again after all that has arrived. */
+		} else if (ep->now >= late || (!packet->again && above >= FABRIC_SACKS_LOST)) {
+			ack_packet_lost(ep, s, packet);
+			FABRIC_COUNT(ep, tx_fast_retransmits);
+			fabric_congestion_lost(ep, s);
+		} else {
+			next = RTE_MIN(next, late);
 		}
-		if (packet->lost || sacked_above < FABRIC_SACKS_LOST ||
-		    ep->now - packet->sent_ns <= s->srtt_ns)
-			continue;
-		packet->lost = true;
-		s->lost_count++;
-		FABRIC_COUNT(ep, tx_fast_retransmits);
-		ack_recovery_enter(s);
+		above -= RTE_MIN(run, above);
+		i += run + 1;
 	}
+	if (next < s->loss_at) {
+		s->loss_timer = FABRIC_LOSS_REORDER;
+		s->loss_at = next;
+	}
+}
+
+/** Something arrived there: wait anew for what is still outstanding. */
+static void
+ack_progress(struct tp_endpoint *ep, struct fabric_session *s)
+{
+	s->rto_count = 0;
+	s->loss_timer = FABRIC_LOSS_PROBE;
+	s->loss_at = fabric_session_outstanding(s) == 0 ? FABRIC_NEVER : ep->now + s->pto_ns;
+	if (unlikely(s->sacked_count != 0))
+		ack_find_lost(ep, s);
 }
 
 /**
@@ -226,9 +264,10 @@ bool
 fabric_ack_rx(struct tp_endpoint *ep, struct fabric_session *s,
 	const struct tp_wire_header *header)
 {
-	uint32_t echo = rte_le_to_cpu_32(header->timestamp_echo);
 	struct ack_view view = { .ack = 0 };
-	bool moved;
+	uint32_t before;	/* packets known to have arrived, as a sequence */
+	uint32_t arrived;
+	uint64_t rtt;
 	uint32_t class;
 
 	if (unlikely(!ack_view_packets(s, header, &view))) {
@@ -241,29 +280,50 @@ fabric_ack_rx(struct tp_endpoint *ep, struct fabric_session *s,
 	}
 	for (class = 0; class < TP_CLASS_RESPONSE; class++)
 		s->credit_returned[class] += view.fresh[class];
-	moved = view.acked != 0;
-	if (moved) {
-		if (echo != 0)
-			ack_rtt_sample(ep, s, echo);
+	before = s->send_first + s->sacked_count;
+	if (view.acked != 0)
 		ack_cumulative(ep, s, view.ack);
-	}
-	if (unlikely((view.sack[0] | view.sack[1]) != 0) && ack_selective(ep, s, &view)) {
-		moved = true;
-		ack_find_lost(ep, s);
-	}
-	if (moved) {
-		s->rto_count = 0;
-		s->rto_at = fabric_session_outstanding(s) == 0 ? FABRIC_NEVER :
-			ep->now + s->rto_ns;
+	if (unlikely((view.sack[0] | view.sack[1]) != 0))
+		ack_selective(ep, s, &view);
+	/* What was sacked and is now acknowledged counts in neither. */
+	arrived = s->send_first + s->sacked_count - before;
+	if (arrived != 0) {
+		rtt = ack_rtt(ep, rte_le_to_cpu_32(header->timestamp_echo));
+		if (likely(rtt != 0)) {
+			ack_rtt_sample(ep, s, rtt);
+			if (unlikely(s->limited != 0))
+				fabric_congestion_acked(ep, s, arrived, rtt);
+		}
+		ack_progress(ep, s);
 	}
 	if (s->queue_mask != 0 || s->lost_count != 0)
 		fabric_session_ready(ep, s);
 	return true;
 }
 
+/** Send the last packet that is not accounted for again; false: there is none. */
+static bool
+loss_probe(struct tp_endpoint *ep, struct fabric_session *s)
+{
+	uint32_t sequence = s->send_next;
+
+	while (sequence != s->send_first) {
+		struct fabric_packet *packet =
+			&ep->packets[s->window[--sequence % TP_WIRE_WINDOW]];
+
+		if (packet->sacked || packet->lost)
+			continue;
+		ack_packet_lost(ep, s, packet);
+		s->probe_now = true;
+		FABRIC_COUNT(ep, tx_probes);
+		return true;
+	}
+	return false;
+}
+
 /** Nothing came back in time: everything not acknowledged counts as lost. */
-void
-fabric_rto_expired(struct tp_endpoint *ep, struct fabric_session *s)
+static void
+loss_timeout(struct tp_endpoint *ep, struct fabric_session *s)
 {
 	uint32_t sequence;
 
@@ -272,18 +332,35 @@ fabric_rto_expired(struct tp_endpoint *ep, struct fabric_session *s)
 		struct fabric_packet *packet =
 			&ep->packets[s->window[sequence % TP_WIRE_WINDOW]];
 
-		if (packet->sacked || packet->lost)
-			continue;
-		packet->lost = true;
-		s->lost_count++;
+		if (!packet->sacked && !packet->lost)
+			ack_packet_lost(ep, s, packet);
 	}
-	s->ssthresh = RTE_MAX(s->cwnd / 2, 2 * FABRIC_CWND_MIN);
-	s->cwnd = FABRIC_CWND_MIN;
-	s->cwnd_acked = 0;
-	s->in_recovery = false;
+	fabric_congestion_timeout(ep, s, s->rto_count != 0);
 	s->rto_ns = RTE_MIN(2 * s->rto_ns, ep->config.rto_max_ns);
-	s->rto_at = ep->now + s->rto_ns;
 	if (++s->rto_count >= FABRIC_RTO_ARP)
 		fabric_peer_mac_doubt(ep, fabric_session_peer(ep, s));
 	fabric_session_ready(ep, s);
+}
+
+void
+fabric_loss_timer_expired(struct tp_endpoint *ep, struct fabric_session *s)
+{
+	switch (s->loss_timer) {
+	case FABRIC_LOSS_REORDER:
+		s->loss_timer = FABRIC_LOSS_PROBE;
+		s->loss_at = ep->now + s->pto_ns;
+		ack_find_lost(ep, s);
+		return;
+	case FABRIC_LOSS_PROBE:
+		s->loss_timer = FABRIC_LOSS_RTO;
+		s->loss_at = ep->now + s->rto_ns;
+		if (loss_probe(ep, s))
+			return;
+		break;
+	default:
+		break;
+	}
+	loss_timeout(ep, s);
+	s->loss_timer = FABRIC_LOSS_RTO;
+	s->loss_at = ep->now + s->rto_ns;
 }

@@ -112,6 +112,7 @@ struct rx_fragment {
 	uint8_t count;			/* of its message */
 	uint8_t class;
 	uint8_t priority;
+	uint8_t flags;
 	const uint8_t *payload;
 };
 
@@ -128,8 +129,10 @@ rx_fragment_parse(const struct fabric_session *s, const struct tp_wire_data *dat
 	f->length = rte_le_to_cpu_16(data->fragment_length);
 	f->class = data->class;
 	f->priority = data->priority;
+	f->flags = data->flags;
 	f->payload = (const uint8_t *)(data + 1);
 	if (f->length != packet_length - sizeof(*data) || data->reserved != 0 ||
+	    (data->flags & ~TP_WIRE_DATA_ACK_NOW) != 0 ||
 	    f->class >= TP_CLASS_COUNT || f->priority >= TP_PRIORITY_COUNT ||
 	    f->message_length > TP_WIRE_MESSAGE_MAX)
 		return false;
@@ -229,9 +232,9 @@ rx_sequence_fresh(struct tp_endpoint *ep, const struct fabric_session *s, uint32
 
 /** Mark a packet as arrived, and see to its ack. */
 static void
-rx_sequence_take(struct tp_endpoint *ep, struct fabric_session *s, uint32_t sequence)
+rx_sequence_take(struct tp_endpoint *ep, struct fabric_session *s, const struct rx_fragment *f)
 {
-	uint32_t ahead = sequence - s->receive_next;
+	uint32_t ahead = f->sequence - s->receive_next;
 	bool in_order = ahead == 0 && s->receive_bits == 0;
 
 	if (ahead == 0) {
@@ -245,8 +248,14 @@ rx_sequence_take(struct tp_endpoint *ep, struct fabric_session *s, uint32_t sequ
 	} else {
 		s->receive_bits |= (unsigned __int128)1 << (ahead - 1);
 	}
-	/* A gap is told at once: the sender finds its losses by it. */
-	if (unlikely(!in_order) || ++s->ack_waiting >= FABRIC_ACK_EVERY) {
+	s->ack_waiting++;
+	if (unlikely(s->ack_waiting >= FABRIC_ACK_EVERY || f->flags != 0)) {
+		/* The sender's next ones are to be under way while we work on these. */
+		s->ack_now = true;
+		ep->flush_soon = true;
+		fabric_session_ready(ep, s);
+	} else if (unlikely(!in_order)) {
+		/* A gap is told at once: the sender finds its losses by it. */
 		s->ack_now = true;
 		fabric_session_ready(ep, s);
 	} else if (s->ack_at == FABRIC_NEVER) {
@@ -272,7 +281,7 @@ rx_single(struct tp_endpoint *ep, struct fabric_session *s, const struct rx_frag
 		FABRIC_COUNT(ep, drop_credit);
 		return;
 	}
-	rx_sequence_take(ep, s, f->sequence);
+	rx_sequence_take(ep, s, f);
 	rx_message_deliver(ep, s, f->class, f->priority, f->length, &piece, 1);
 }
 
@@ -308,7 +317,7 @@ rx_fragment(struct tp_endpoint *ep, struct fabric_session *s, const struct rx_fr
 	} else {
 		ep->rx_held++;
 	}
-	rx_sequence_take(ep, s, f->sequence);
+	rx_sequence_take(ep, s, f);
 	if (r->have == r->need)
 		reassembly_deliver(ep, s, r);
 	return true;
@@ -339,8 +348,10 @@ fabric_data_rx(struct tp_endpoint *ep, struct fabric_session *s,
 		}
 		return false;
 	}
-	if (s->echo == 0)
-		s->echo = rte_le_to_cpu_32(data->header.timestamp);
+	if (!s->echo_due) {
+		s->echo_due = true;
+		s->echo = rte_le_to_cpu_32(data->header.timestamp) - fabric_timestamp(ep->now);
+	}
 	if (likely(f.count == 1)) {
 		rx_single(ep, s, &f);
 		return false;

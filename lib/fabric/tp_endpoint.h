@@ -132,7 +132,7 @@ struct tp_endpoint_config {
 	 */
 	uint32_t tx_frames;
 	uint32_t rx_frames;
-	uint32_t session_queue_frames;	/* frames one session may queue; 0: 256 */
+	uint32_t session_queue_frames;	/* frames of a class a session may queue; 0: 256 */
 	uint64_t peer_timeout_ns;	/* 0: 150 ms */
 	uint64_t heartbeat_ns;		/* ping a silent peer after; 0: a fifth of the timeout */
 	uint64_t ack_delay_ns;		/* an ack waits for a ride at most; 0: 100 us */
@@ -155,8 +155,10 @@ struct tp_endpoint_config {
 	COUNTER(rx_packets,		"valid packets of sessions")		\
 	COUNTER(tx_data,		"data packets sent first time")		\
 	COUNTER(tx_retransmits,		"data packets sent again")		\
-	COUNTER(tx_fast_retransmits,	"of these, found lost by selective acks")\
+	COUNTER(tx_fast_retransmits,	"packets found lost by selective acks")\
+	COUNTER(tx_probes,		"of these, to probe for a lost tail")	\
 	COUNTER(rto_expired,		"retransmission timeouts")		\
+	COUNTER(window_cuts,		"congestion windows cut, by delay or loss")\
 	COUNTER(tx_acks,		"bare acks sent")			\
 	COUNTER(tx_pings,		"heartbeats and credit probes sent")	\
 	COUNTER(tx_hellos,		"session handshakes sent")		\
@@ -223,9 +225,11 @@ struct tp_session_info {
 	uint32_t outstanding;		/* packets sent and not acknowledged */
 	uint32_t queued;		/* frames waiting for credit or window */
 	uint32_t window_packets;	/* congestion window */
+	uint32_t bulk_window_packets;	/* of these, for bulk */
 	uint32_t request_credit;	/* requests we may still send */
 	uint32_t forward_credit;
 	uint64_t srtt_ns;
+	uint64_t rtt_path_ns;		/* lowest round trip of the last seconds, 0: none yet */
 	uint64_t rto_ns;
 	uint64_t retransmits;
 };

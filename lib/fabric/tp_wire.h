@@ -37,7 +37,7 @@ extern "C" {
 
 /* Section 3: the packet. The first two bytes read "Tp". */
 #define TP_WIRE_MAGIC 0x7054u
-#define TP_WIRE_VERSION 1u
+#define TP_WIRE_VERSION 2u
 
 /* Section 3.2: packet types. Numbers are never reused. */
 #define TP_WIRE_TYPE_LIST(TYPE)							\
@@ -126,6 +126,9 @@ TP_WIRE_FIELD(struct tp_wire_header, request_credit, 64);
 TP_WIRE_FIELD(struct tp_wire_header, forward_credit, 68);
 static_assert(TP_WIRE_WINDOW == 64 * TP_WIRE_SACK_WORDS, "the sack covers the window");
 
+/* Section 3.4: flags of DATA. */
+#define TP_WIRE_DATA_ACK_NOW 0x01u	/* the sender's window is full: acknowledge at once */
+
 /** Section 3.4: DATA, followed by fragment_length bytes. */
 struct tp_wire_data {
 	struct tp_wire_header header;
@@ -135,7 +138,8 @@ struct tp_wire_data {
 	rte_le16_t fragment_length;
 	uint8_t class;			/* enum tp_class */
 	uint8_t priority;		/* enum tp_priority */
-	rte_le16_t reserved;		/* 0 */
+	uint8_t flags;			/* TP_WIRE_DATA_* */
+	uint8_t reserved;		/* 0 */
 } TP_WIRE_PACKED;
 
 TP_WIRE_SIZE(struct tp_wire_data, 88);
@@ -145,7 +149,8 @@ TP_WIRE_FIELD(struct tp_wire_data, fragment_offset, 80);
 TP_WIRE_FIELD(struct tp_wire_data, fragment_length, 82);
 TP_WIRE_FIELD(struct tp_wire_data, class, 84);
 TP_WIRE_FIELD(struct tp_wire_data, priority, 85);
-TP_WIRE_FIELD(struct tp_wire_data, reserved, 86);
+TP_WIRE_FIELD(struct tp_wire_data, flags, 86);
+TP_WIRE_FIELD(struct tp_wire_data, reserved, 87);
 
 /** Section 3.3: HELLO and HELLO_ACK. */
 struct tp_wire_hello {

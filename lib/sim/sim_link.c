@@ -37,6 +37,7 @@ struct sim_port {
 	uint32_t arrival_count;
 	uint32_t arrival_capacity;
 	bool unplugged;
+	uint64_t busy_until;	/* its wire */
 	struct sim_queue queue;
 	uint32_t hold_count;
 	struct {
@@ -187,10 +188,10 @@ sim_corrupt(struct sim_net *net, struct sim_buffer *buffer)
 }
 
 static void
-sim_deliver(struct sim_net *net, struct sim_port *to, const struct sim_buffer *from)
+sim_deliver(struct sim_net *net, struct sim_port *to, const struct sim_buffer *from, uint64_t left)
 {
 	struct sim_buffer *copy;
-	uint64_t when = net->now + net->faults.delay_ns;
+	uint64_t when = left + net->faults.delay_ns;
 
 	if (net->faults.jitter_ns != 0)
 		when += sim_net_random(net) % (net->faults.jitter_ns + 1);
@@ -208,8 +209,14 @@ static void
 sim_transmit(struct sim_port *port, const struct sim_buffer *buffer)
 {
 	struct sim_net *net = port->net;
+	uint64_t left = net->now;
 	uint32_t i;
 
+	if (net->faults.byte_ps != 0) {
+		left = left > port->busy_until ? left : port->busy_until;
+		left += (uint64_t)net->faults.byte_ps * buffer->length / 1000;
+		port->busy_until = left;
+	}
 	if (net->tap != NULL)
 		net->tap(net->tap_ctx, port->index, buffer->bytes, buffer->length);
 	if (net->drop != NULL &&
@@ -224,9 +231,9 @@ sim_transmit(struct sim_port *port, const struct sim_buffer *buffer)
 			continue;
 		if (sim_chance(net, net->faults.loss_ppm))
 			continue;
-		sim_deliver(net, to, buffer);
+		sim_deliver(net, to, buffer, left);
 		if (sim_chance(net, net->faults.duplicate_ppm))
-			sim_deliver(net, to, buffer);
+			sim_deliver(net, to, buffer, left);
 	}
 }
 
@@ -441,6 +448,12 @@ sim_link_next_arrival(const struct tp_link *link)
 	const struct sim_port *port = (const struct sim_port *)link;
 
 	return port->arrival_count > 0 ? port->arrivals[0].when : UINT64_MAX;
+}
+
+uint64_t
+sim_link_busy_until(const struct tp_link *link)
+{
+	return ((const struct sim_port *)link)->busy_until;
 }
 
 struct tp_link *

@@ -24,6 +24,7 @@ struct sim_faults {
 	uint32_t corrupt_ppm;	/* flips one to four bits */
 	uint64_t delay_ns;	/* least time on the way */
 	uint64_t jitter_ns;	/* more, evenly: reorders where it exceeds the spacing */
+	uint32_t byte_ps;	/* picoseconds a byte takes on its sender's wire; others queue */
 	uint32_t tx_refuse_ppm;	/* a burst is cut short, as by a full transmit ring */
 	uint32_t tx_hold;	/* frames a port still reads after it took them, to SIM_HOLD_MAX */
 };
@@ -47,6 +48,9 @@ void sim_net_set_now(struct sim_net *net, uint64_t now);
 
 /** When the next frame arrives at a port, UINT64_MAX if none is on the way. */
 uint64_t sim_link_next_arrival(const struct tp_link *link);
+
+/** When all that a port was given has left it, with byte_ps set. */
+uint64_t sim_link_busy_until(const struct tp_link *link);
 
 /**
  * A new port. MAC is 02:00:00:00:00:<index + 1>. buffers: frames it may have, 0 no

@@ -151,7 +151,7 @@ static const struct malformed malformed_data[] = {
 	{ "udp length", 38, 2, { 0x00, 0x09 }, FIX_NONE, DROP(udp_length) },
 	{ "udp length less than itself", 38, 2, { 0x00, 0x07 }, FIX_NONE, DROP(udp_length) },
 	{ "magic", PACKET + 0, 1, { 0x55 }, FIX_CRC, DROP(magic) },
-	{ "version", PACKET + 2, 1, { 0x02 }, FIX_CRC, DROP(version) },
+	{ "version", PACKET + 2, 1, { 0x01 }, FIX_CRC, DROP(version) },
 	{ "type 0", PACKET + 3, 1, { 0 }, FIX_CRC, DROP(type) },
 	{ "type past the last", PACKET + 3, 1, { TP_WIRE_TYPE_END }, FIX_CRC, DROP(type) },
 	{ "type 255", PACKET + 3, 1, { 0xff }, FIX_CRC, DROP(type) },
@@ -192,7 +192,8 @@ static const struct malformed malformed_data[] = {
 	{ "fragment length", PACKET + 82, 1, { 0x0a }, FIX_CRC, DROP(fragment) },
 	{ "class", PACKET + 84, 1, { TP_CLASS_COUNT }, FIX_CRC, DROP(fragment) },
 	{ "priority", PACKET + 85, 1, { TP_PRIORITY_COUNT }, FIX_CRC, DROP(fragment) },
-	{ "reserved", PACKET + 86, 1, { 0x01 }, FIX_CRC, DROP(fragment) },
+	{ "flags", PACKET + 86, 1, { 0x02 }, FIX_CRC, DROP(fragment) },
+	{ "reserved", PACKET + 87, 1, { 0x01 }, FIX_CRC, DROP(fragment) },
 };
 
 static const struct malformed malformed_hello[] = {

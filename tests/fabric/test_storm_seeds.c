@@ -2,7 +2,7 @@
  * Copyright (c) 2026 Telepage developers
  *
  * Many seeds of the storms, each with other sizes and faults. TP_STORM_SEED
- * replays one seed, TP_STORM_SEEDS sets how many run.
+ * replays one seed, TP_STORM_SEEDS sets how many run, TP_STORM_FIRST from where.
  */
 #include <stdlib.h>
 
@@ -30,6 +30,8 @@ static void
 storm_series(struct storm *storm)
 {
 	const char *one = getenv("TP_STORM_SEED");
+	const char *first = getenv("TP_STORM_FIRST");
+	uint64_t from = 1;
 	uint64_t seed;
 
 	if (one != NULL) {
@@ -37,7 +39,9 @@ storm_series(struct storm *storm)
 		storm_run(storm);
 		return;
 	}
-	for (seed = 1; seed <= storm_seeds(); seed++) {
+	if (first != NULL)
+		from = strtoull(first, NULL, 10);
+	for (seed = from; seed < from + storm_seeds(); seed++) {
 		storm_vary(storm, seed);
 		storm_run(storm);
 	}
