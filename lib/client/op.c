@@ -250,6 +250,15 @@ op_fetch_ahead(struct tp_thread *thread, struct tp_op *op)
 			client_request_send(thread, NULL, w, &lists[w], 0);
 }
 
+/* A read or write that goes on after this chunk: most do not. */
+static bool
+op_is_long(const struct tp_op *op, const struct client_chunk *chunk)
+{
+	return (op->kind == CLIENT_READ || op->kind == CLIENT_WRITE) &&
+		(op->piece_done + chunk->bytes < op->vectors[op->vector_index].bytes ||
+		 op->vector_index + 1 < op->vector_count);
+}
+
 /* A chunk is done. Once pages are asked for ahead there is something to keep up. */
 static void
 op_advance(struct tp_thread *thread, struct tp_op *op, const struct client_chunk *chunk)
@@ -355,8 +364,7 @@ op_run(struct tp_thread *thread, struct tp_op *op)
 	}
 	op->state = CLIENT_OP_SENT;
 	op->misses++;
-	if ((op->kind == CLIENT_READ || op->kind == CLIENT_WRITE) &&
-	    op->ahead_count < OP_AHEAD / 2)
+	if (unlikely(op_is_long(op, &chunk)) && op->ahead_count < OP_AHEAD / 2)
 		op_fetch_ahead(thread, op);
 }
 

@@ -487,9 +487,10 @@ tp_coherence_fetch(struct tp_coherence *c, uint32_t region_id, uint32_t page_ind
 	    want > TP_WANT_WRITE)
 		return false;
 	coherence_event_init(&ev, c, region, page_index);
-	/* At home there is nothing to be brought; the last slots are for who waits. */
+	/* At home there is nothing to be brought; the last records and slots are for who waits. */
 	if (ev.page->state != CACHE_I || ev.page->request != 0 || coherence_page_is_home(&ev) ||
 	    !c->peers[ev.home].up || c->cache_free_count <= c->slot_low / 2 ||
+	    c->request_used >= c->config.request_count / 2 ||
 	    coherence_request_get(&ev, false) == NULL)
 		return false;
 	c->stats.fetches++;

@@ -66,8 +66,6 @@ worker_gather_add(struct tp_worker *worker, const struct tp_action *action)
 void
 worker_gather_end(struct tp_worker *worker)
 {
-	if (!worker->gathering)
-		return;
 	worker->gathering = false;
 	if (worker->gathered.count != 0)
 		gather_flush(worker);

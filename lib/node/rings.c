@@ -437,7 +437,8 @@ ring_poll(struct tp_worker *worker, uint32_t client, uint32_t thread, uint32_t b
 		work++;
 		request_run(worker, client, thread, &request);
 	}
-	worker_gather_end(worker);
+	if (unlikely(worker->gathering))
+		worker_gather_end(worker);
 	if (work != 0) {
 		worker->stats.requests += work;
 		/* Pairs with the client's acquire: the entries may be written again. */
