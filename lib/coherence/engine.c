@@ -137,6 +137,8 @@ tp_coherence_create(const struct tp_coherence_config *config)
 	c->config = *config;
 	if (c->config.retry_ns == 0)
 		c->config.retry_ns = 20 * 1000 * 1000;
+	if (c->config.fence_ns == 0)
+		c->config.fence_ns = UINT64_C(10000000000);
 	c->slot_low = config->cache_slot_low;
 	if (c->slot_low == 0)
 		c->slot_low = config->cache_slot_count / 16 + 1;

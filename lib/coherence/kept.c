@@ -27,8 +27,6 @@
 #define KEPT_TICK (UINT64_C(1) << KEPT_TICK_BITS)
 #define KEPT_DEFAULT 1024		/* results */
 #define FENCE_COUNT 1024
-/* No message is on its way in a living session for so long, while this worker runs. */
-#define FENCE_AGE_NS UINT64_C(10000000000)
 
 struct coherence_kept_set {
 	struct {
@@ -188,7 +186,7 @@ static bool
 fence_is_over(const struct tp_coherence *c, const struct coherence_fence *fence)
 {
 	return (int32_t)(c->peers[fence->node].downs - fence->downs_end) >= 0 ||
-		c->awake_ns - fence->since > FENCE_AGE_NS;
+		c->awake_ns - fence->since > c->config.fence_ns;
 }
 
 /* The fence of an id sent by that node; those that are over go. */

@@ -51,6 +51,7 @@ struct tp_coherence_config {
 	uint32_t deferred_count;	/* messages deferred at home at once */
 	uint32_t kept_count;		/* results of atomics kept at home; 0: 1024 */
 	uint64_t retry_ns;		/* first repeat of an unanswered request; 0: 20 ms */
+	uint64_t fence_ns;		/* no message is on its way in a session for so long; 0: 10 s */
 	struct tp_directory *directory;	/* shared by the node's workers */
 	struct tp_directory_worker *directory_worker;
 	/*

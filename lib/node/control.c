@@ -16,6 +16,7 @@
 #define CONTROL_NODE_ID_MAX 64
 #define CONTROL_LOOK_NS UINT64_C(10000000)	/* between looks at the store */
 #define CONTROL_EVENTS_PER_TURN 256
+#define CONTROL_FENCE_NS UINT64_C(10000000000)	/* and two silences: fences of atomics hold so long */
 
 /* Room in every worker's ring for what one step may push? */
 bool
@@ -150,6 +151,8 @@ control_coherence_config(struct tp_control *control, uint16_t worker)
 		.deferred_count = config->deferred_count,
 		.kept_count = config->kept_count,
 		.retry_ns = config->retry_ns,
+		/* A session outlives a silence of peer_timeout_ns; then it sends again. */
+		.fence_ns = CONTROL_FENCE_NS + 2 * config->peer_timeout_ns,
 		.directory = control->directory,
 	};
 }

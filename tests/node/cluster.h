@@ -43,6 +43,8 @@ struct cluster {
 	uint16_t workers;
 	uint32_t cache_slots;
 	bool inject;		/* faults may be injected */
+	uint64_t peer_timeout_ns;	/* of nodes started from now on; 0: as usual */
+	uint64_t lease_ns;		/* the same */
 	struct cluster_node nodes[CLUSTER_NODES + 1];	/* by id */
 };
 
@@ -111,6 +113,8 @@ cluster_node_start(struct cluster *cluster, uint16_t id)
 		.steer = cluster_steer,
 		.steer_ctx = &node->control,
 		.inject = cluster->inject,
+		.peer_timeout_ns = cluster->peer_timeout_ns,
+		.lease_ns = cluster->lease_ns,
 		.page_bytes = 4096,
 		.home_slots = 256,
 		.cache_slots = cluster->cache_slots,
@@ -160,18 +164,14 @@ cluster_node_await(struct cluster *cluster, uint16_t id)
 	}
 }
 
-/* workers: of node 1, and of the others. */
+/* What is filled in already is of the caller's choice; workers: of node 1, and of the others. */
 static inline struct cluster *
-cluster_create_any(const uint16_t workers[2], uint32_t cache_slots, bool inject)
+cluster_begin(struct cluster *cluster, const uint16_t workers[2])
 {
-	struct cluster *cluster = calloc(1, sizeof(*cluster));
 	uint16_t id;
 
-	assert_non_null(cluster);
 	cluster->now = 1000 * CLUSTER_MS;
 	cluster->workers = RTE_MAX(workers[0], workers[1]);
-	cluster->cache_slots = cache_slots;
-	cluster->inject = inject;
 	cluster->faults.delay_ns = 5000;
 	strcpy(cluster->directory, "/tmp/tp_node_test_XXXXXX");
 	assert_non_null(mkdtemp(cluster->directory));
@@ -183,6 +183,30 @@ cluster_create_any(const uint16_t workers[2], uint32_t cache_slots, bool inject)
 	for (id = 1; id <= CLUSTER_NODES; id++)
 		cluster_node_await(cluster, id);
 	return cluster;
+}
+
+static inline struct cluster *
+cluster_create_any(const uint16_t workers[2], uint32_t cache_slots, bool inject)
+{
+	struct cluster *cluster = calloc(1, sizeof(*cluster));
+
+	assert_non_null(cluster);
+	cluster->cache_slots = cache_slots;
+	cluster->inject = inject;
+	return cluster_begin(cluster, workers);
+}
+
+/* Nodes that are patient with those that are silent. */
+static inline struct cluster *
+cluster_create_patient(uint64_t peer_timeout_ns, uint64_t lease_ns)
+{
+	struct cluster *cluster = calloc(1, sizeof(*cluster));
+
+	assert_non_null(cluster);
+	cluster->cache_slots = 16;
+	cluster->peer_timeout_ns = peer_timeout_ns;
+	cluster->lease_ns = lease_ns;
+	return cluster_begin(cluster, (const uint16_t[]){ 1, 1 });
 }
 
 static inline struct cluster *

@@ -884,6 +884,72 @@ test_fault_injected_without_permission_refused(void **state)
 	cluster_destroy(cluster);
 }
 
+/* No frame arrives. */
+static bool
+drop_all(void *ctx, uint32_t from_port, const uint8_t *frame, uint32_t length)
+{
+	(void)ctx;
+	(void)from_port;
+	(void)frame;
+	(void)length;
+	return true;
+}
+
+/*
+ * Where peers are patient a session outlives a long silence, and what was lost before is
+ * sent again in it: it is not run, if somebody has been told that it never will be.
+ */
+static void
+test_atomic_settled_elsewhere_is_not_run_after_long_silence(void **state)
+{
+	struct cluster *cluster = cluster_create_patient(40000 * CLUSTER_MS, 60000 * CLUSTER_MS);
+	struct cluster_client two, three;
+	struct tp_client_region *region, *here;
+	struct tp_result result;
+	struct tp_atomic_id id;
+	struct tp_op op, asked;
+	uint64_t until;
+	uint16_t home = 1;
+	struct tp_client_region_config config = {
+		.name = "counter",
+		.bytes = PAGE,
+		.distribution = TP_REGION_HOME,
+		.nodes = &home,
+		.node_count = 1,
+	};
+
+	(void)state;
+	cluster_attach(cluster, 2, &two);
+	cluster_attach(cluster, 3, &three);
+	assert_int_equal(tp_client_region_create(two.client, &config, &region), 0);
+	here = region_open(&three, "counter");
+	assert_true(tp_result_is_ok(tp_atomic_add64(two.thread, region, 0, 1, NULL)));
+
+	/* It is sent, and lost; then its node stands still. */
+	tp_thread_timeout_set(two.thread, 20 * CLUSTER_MS);
+	sim_net_drop(cluster->net, drop_all, NULL);
+	tp_submit_atomic(two.thread, region, 0, TP_ATOMIC_ADD, 8, 1, 0, &op);
+	result = tp_op_wait(two.thread, &op);
+	assert_int_equal(result.effect, TP_EFFECT_UNKNOWN);
+	assert_true(tp_op_id_get(two.thread, &op, &id));
+	cluster->nodes[2].paused = true;
+	sim_net_drop(cluster->net, NULL, NULL);
+	/* Somebody else is told that it never will be done. */
+	assert_true(tp_op_from_id(three.thread, here, &id, &asked));
+	result = tp_op_settle(three.thread, here, &asked);
+	assert_int_equal(result.effect, TP_EFFECT_NOT_DONE);
+	for (until = cluster->now + 15000 * CLUSTER_MS; cluster->now < until; ) {
+		cluster->now += CLUSTER_MS / 2;
+		cluster_step(cluster);
+	}
+	cluster->nodes[2].paused = false;
+	cluster_run(cluster, 500 * CLUSTER_MS);
+	assert_int_equal(read_ok(&three, here, 0), 1);
+	cluster_detach(&two);
+	cluster_detach(&three);
+	cluster_destroy(cluster);
+}
+
 int
 main(void)
 {
@@ -914,6 +980,7 @@ main(void)
 		cmocka_unit_test(test_fault_without_room_for_all_peers_is_not_added),
 		cmocka_unit_test(test_call_cancelled_is_forgotten),
 		cmocka_unit_test(test_fault_injected_without_permission_refused),
+		cmocka_unit_test(test_atomic_settled_elsewhere_is_not_run_after_long_silence),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
