@@ -4,6 +4,7 @@
  * Asking after atomics that ended unknown: docs/coherence.md, "Atomics that must be
  * settled". Owner: the calling thread.
  */
+#include <string.h>
 #include <time.h>
 
 #include "heir.h"
@@ -103,9 +104,15 @@ tp_op_id_get(const struct tp_thread *thread, const struct tp_op *op, struct tp_a
 	return true;
 }
 
+/* It comes from a file or another program, perhaps damaged. */
 static bool
 id_is_valid(const struct tp_client_region *region, const struct tp_atomic_id *id)
 {
+	static const uint8_t none[sizeof(id->reserved)];
+
+	/* A time that wraps when it is added to would be over at once. */
+	if (id->expires_ns > UINT64_MAX / 2 || memcmp(id->reserved, none, sizeof(none)) != 0)
+		return false;
 	return id->sequence != 0 && (id->width == 4 || id->width == 8) &&
 		id->offset % id->width == 0 && id->offset < region->bytes &&
 		id->width <= region->bytes - id->offset &&

@@ -177,9 +177,10 @@ bool tp_submit_nop(struct tp_thread *thread, uint32_t worker, struct tp_op *op);
  *   - VOID with TP_EFFECT_UNKNOWN still, because of: TP_TIMEOUT, TP_UNREACHABLE (no
  *     answer of the page's home; ask again), TP_NODE_CRASHED (the home has died, or
  *     was started anew since), TP_EXHAUSTED (the home would not know any more: it was
- *     too long ago), TP_GENERATION (the region was reset), or the reason of
- *     before, for an atomic that was done on this node in a page that was being
- *     taken away: nobody knows.
+ *     too long ago; or there is no room for the question: ask again later, if at
+ *     all), TP_GENERATION (the region was reset), or the reason of before, for an
+ *     atomic that was done on this node in a page that was being taken away:
+ *     nobody knows.
  * Of any other op the outcome stays as it is. May be asked as often as wanted, by
  * any thread, at any node, and after attaching anew. An op whose node died before its
  * deadline is asked after from that deadline on.

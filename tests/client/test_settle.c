@@ -264,6 +264,12 @@ test_settle_by_name(void **state)
 	wrong.cause = TP_OK;
 	assert_false(tp_op_from_id(second, f->region, &wrong, &again));
 	wrong = id;
+	wrong.reserved[5] = 1;
+	assert_false(tp_op_from_id(second, f->region, &wrong, &again));
+	wrong = id;
+	wrong.expires_ns = UINT64_MAX;
+	assert_false(tp_op_from_id(second, f->region, &wrong, &again));
+	wrong = id;
 	wrong.width = 16;
 	assert_false(tp_op_from_id(second, f->region, &wrong, &again));
 	wrong = id;
