@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_cycles.h>
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
@@ -18,6 +19,8 @@
 #include "tp_link_ethdev.h"
 
 #define ETHDEV_BURST 64u
+/* After so much silence the other side may sleep: well before it does. */
+#define ETHDEV_QUIET_NS (TP_PORT_AWAKE_NS / 2)
 
 struct ethdev_link {
 	struct tp_link link;	/* first: a link is cast to this */
@@ -25,6 +28,9 @@ struct ethdev_link {
 	uint16_t rx_queue;
 	uint16_t tx_queue;
 	struct rte_mempool *pool;
+	const struct fabric_port_bell *bell;	/* of who receives what we send; or NULL */
+	uint64_t quiet_ticks;
+	uint64_t heard;			/* when a frame came last, in ticks */
 };
 
 static struct ethdev_link *
@@ -109,6 +115,27 @@ ethdev_tx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t n)
 }
 
 static uint32_t
+ethdev_rx_burst_belled(struct tp_link *link, struct tp_frame *frames, uint32_t n)
+{
+	uint32_t count = ethdev_rx_burst(link, frames, n);
+
+	if (count != 0)
+		ethdev_link_of(link)->heard = rte_rdtsc();
+	return count;
+}
+
+static uint32_t
+ethdev_tx_burst_belled(struct tp_link *link, struct tp_frame *frames, uint32_t n)
+{
+	struct ethdev_link *e = ethdev_link_of(link);
+	uint32_t count = ethdev_tx_burst(link, frames, n);
+
+	if (unlikely(rte_rdtsc() - e->heard > e->quiet_ticks) && count != 0)
+		fabric_port_bell_ring(e->bell);
+	return count;
+}
+
+static uint32_t
 ethdev_tx_alloc(struct tp_link *link, struct tp_frame *frames, uint32_t n)
 {
 	struct ethdev_link *e = ethdev_link_of(link);
@@ -163,6 +190,17 @@ static const struct tp_link_ops ethdev_link_ops = {
 	.destroy = tp_link_ethdev_destroy,
 };
 
+/* The same for a port whose other side must be rung. */
+static const struct tp_link_ops ethdev_link_belled_ops = {
+	.rx_burst = ethdev_rx_burst_belled,
+	.tx_burst = ethdev_tx_burst_belled,
+	.tx_alloc = ethdev_tx_alloc,
+	.frame_ref = ethdev_frame_ref,
+	.frame_free = ethdev_frame_free,
+	.frame_shared = ethdev_frame_shared,
+	.destroy = tp_link_ethdev_destroy,
+};
+
 struct tp_link *
 tp_link_ethdev_create(uint16_t port, uint16_t rx_queue, uint16_t tx_queue,
 	struct rte_mempool *pool)
@@ -189,7 +227,9 @@ tp_link_ethdev_create(uint16_t port, uint16_t rx_queue, uint16_t tx_queue,
 		rte_errno = ENOMEM;
 		return NULL;
 	}
-	e->link.ops = &ethdev_link_ops;
+	e->bell = fabric_port_bell(port, tx_queue);
+	e->quiet_ticks = ETHDEV_QUIET_NS * rte_get_tsc_hz() / NS_PER_S;
+	e->link.ops = e->bell != NULL ? &ethdev_link_belled_ops : &ethdev_link_ops;
 	memcpy(e->link.mac, mac.addr_bytes, sizeof(e->link.mac));
 	e->link.mtu = mtu;
 	e->link.max_frame = mtu + TP_WIRE_ETHER_BYTES;

@@ -189,6 +189,7 @@ tp_port_start(const struct tp_port_config *config, uint16_t *mtu_out)
 		TP_FABRIC_LOG(ERR, "port %u: cannot start: %s", config->port, strerror(-ret));
 		return ret;
 	}
+	fabric_port_bells_open(config->port, config->queues, &info);
 	port_mtus[config->port] = mtu;
 	*mtu_out = mtu;
 	return 0;
@@ -240,6 +241,7 @@ tp_port_stop(uint16_t port)
 	if (port < RTE_MAX_ETHPORTS)
 		port_mtus[port] = 0;
 	fabric_port_wake_forget(port);
+	fabric_port_bells_close(port);
 	if (rte_eth_dev_info_get(port, &info) == 0 && strcmp(info.driver_name, "net_memif") == 0)
 		return port_close_in_interrupts(port);
 	port_close(&close);

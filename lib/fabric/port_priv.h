@@ -23,6 +23,15 @@ uint16_t fabric_port_software_mtu(const struct rte_eth_dev_info *info, uint16_t 
 bool fabric_port_is_xdp(const struct rte_eth_dev_info *info);
 uint16_t fabric_port_mtu_max(const struct rte_eth_dev_info *info);
 
+/* port_bell.c: when a port has started; when it stops. A bell is good until then. */
+struct fabric_port_bell;
+void fabric_port_bells_open(uint16_t port, uint16_t queues, const struct rte_eth_dev_info *info);
+void fabric_port_bells_close(uint16_t port);
+/* NULL: that queue has none. */
+const struct fabric_port_bell *fabric_port_bell(uint16_t port, uint16_t queue);
+/* Wake the other side of the queue. The queue's lcore; one system call. */
+void fabric_port_bell_ring(const struct fabric_port_bell *bell);
+
 /* port_wake.c: after each queue of a port is set up; when it stops. */
 void fabric_port_wake_learn(uint16_t port, uint16_t queue, const struct rte_eth_dev_info *info);
 void fabric_port_wake_forget(uint16_t port);

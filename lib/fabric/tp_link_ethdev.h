@@ -97,11 +97,25 @@ int tp_port_stop(uint16_t port);
  * @param fds
  *   Shape [fd_max].
  * @return
- *   How many; 0: none is known (net_memif, net_ring, drivers of real cards), look
- *   from time to time.
+ *   How many; 0: none is known (net_memif, net_ring, drivers of real cards): see
+ *   tp_port_doorbell(), and look from time to time.
  * @threads Main lcore, after tp_port_start().
  */
 unsigned int tp_port_wake_fds(uint16_t port, uint16_t queue, int *fds, unsigned int fd_max);
+
+/**
+ * A descriptor that becomes readable when the other side of a port whose driver
+ * has none sends after a while of silence (net_memif): the other side rings it,
+ * by a socket beside the driver's own. Whoever sleeps on it stays awake for
+ * TP_PORT_AWAKE_NS after what it has sent, and looks sometimes while it sleeps.
+ *
+ * @return
+ *   The descriptor, non-blocking, to be read from when it is readable; -1: none.
+ * @threads Main lcore, after tp_port_start(); good until tp_port_stop().
+ */
+int tp_port_doorbell(uint16_t port, uint16_t queue);
+
+#define TP_PORT_AWAKE_NS UINT64_C(200000)
 
 /**
  * Make a link of one queue pair of a started port.

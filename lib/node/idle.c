@@ -89,6 +89,21 @@ idle_bell_add(struct idle *idle, struct tp_abi_bell *bell, int fd)
 }
 
 void
+idle_doorbell_add(struct idle *idle, int fd)
+{
+	bool added;
+
+	RTE_ASSERT(idle->client_count == 0 && idle->level_count == 0);
+	added = idle_fd_add(idle, fd);
+	RTE_ASSERT(added);
+	RTE_SET_USED(added);
+	idle->own_count++;
+	/* Who heard of us a moment ago does not ring, but we may sleep already. */
+	if (idle->blind_ns == 0)
+		idle->blind_ns = IDLE_SLEEP_MAX_NS;
+}
+
+void
 idle_client_add(struct idle *idle, int fd)
 {
 	RTE_ASSERT(idle->level_count == 0);
@@ -103,7 +118,7 @@ idle_level_add(struct idle *idle, int fd)
 		idle->level_count++;
 		return true;
 	}
-	idle->blind = true;
+	idle->blind_ns = IDLE_SLEEP_BLIND_NS;
 	idle->awake_ns = IDLE_AWAKE_BLIND_NS;
 	return false;
 }
@@ -214,12 +229,15 @@ static uint64_t
 idle_sleep_ns(const struct idle *idle, uint64_t now, uint64_t timer, uint64_t max_ns)
 {
 	uint64_t ns = timer <= now ? IDLE_SLEEP_MIN_NS : timer - now;
+	uint64_t blind_ns = idle->blind_ns;
 
 	ns = RTE_MIN(ns, RTE_MIN(max_ns, IDLE_SLEEP_MAX_NS));
 	/* The longer nobody came the less likely is the next one. */
-	if (idle->blind || idle->muted_until != 0)
+	if (idle->muted_until != 0)
+		blind_ns = IDLE_SLEEP_BLIND_NS;
+	if (blind_ns != 0)
 		ns = RTE_MIN(ns, RTE_MIN(RTE_MAX((now - idle->active_at) / 4, IDLE_SLEEP_MIN_NS),
-			IDLE_SLEEP_BLIND_NS));
+			blind_ns));
 	if (idle->vain >= IDLE_VAIN_MAX)
 		ns = RTE_MIN(ns, IDLE_DEAF_NS);
 	return ns;

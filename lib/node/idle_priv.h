@@ -54,7 +54,7 @@ struct idle_turn {
 /* One poller: a thread with the workers that it polls, or the control side. Its own. */
 struct idle {
 	uint64_t awake_ns;	/* after the last activity */
-	bool blind;		/* some port cannot wake us */
+	uint64_t blind_ns;	/* longest sleep where some port cannot wake us, or not always; 0 */
 
 	uint64_t since;		/* of having nothing to do; 0: there was work */
 	uint64_t activity;
@@ -88,6 +88,8 @@ void idle_init(struct idle *idle);
 
 /* First every bell with its own descriptor, then those of clients, then those of ports. */
 void idle_bell_add(struct idle *idle, struct tp_abi_bell *bell, int fd);
+/* Rung by who sends to a port after a silence of less than IDLE_AWAKE_NS; before clients. */
+void idle_doorbell_add(struct idle *idle, int fd);
 void idle_client_add(struct idle *idle, int fd);
 /* Readable as long as there is something to do. false: no room, or fd < 0: we are blind there. */
 bool idle_level_add(struct idle *idle, int fd);

@@ -5,6 +5,7 @@
  * worker has two descriptors: one that its clients share, and one that only this
  * process knows and that therefore always works.
  */
+#include <assert.h>
 #include <errno.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -20,6 +21,8 @@
 #define POLLER_SLACK_NS 1000		/* of timers of this thread */
 #define POLLER_ATTACH_NS UINT64_C(8000000)	/* connections are looked at so often in any case */
 #define POLLER_WAKE_FDS 64
+
+static_assert(IDLE_AWAKE_NS >= TP_PORT_AWAKE_NS, "who is taken for awake is awake");
 
 int
 node_bells_open(struct tp_node *node)
@@ -93,6 +96,8 @@ poller_port_add(struct node_poller *poller, const struct node_port *port, uint16
 
 	if (worker >= port->queues)
 		return;
+	if (tp_port_doorbell(port->port, worker) >= 0)
+		return;
 	count = tp_port_wake_fds(port->port, worker, fds, RTE_DIM(fds));
 	if (count == 0)
 		idle_level_add(&poller->idle, -1);
@@ -112,6 +117,15 @@ poller_rseq_leave(void)
 	/* The size it was registered with: of Linux 4.18, if no larger is known. */
 	if (__rseq_size != 0)
 		syscall(SYS_rseq, area, RTE_MAX(__rseq_size, 32u), RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+}
+
+static void
+poller_doorbell_add(struct node_poller *poller, const struct node_port *port, uint16_t worker)
+{
+	int fd = worker < port->queues ? tp_port_doorbell(port->port, worker) : -1;
+
+	if (fd >= 0)
+		idle_doorbell_add(&poller->idle, fd);
 }
 
 /* Owner: the thread that is going to poll; the node is complete. */
@@ -136,6 +150,9 @@ node_poller_init(struct node_poller *poller, struct tp_node *node, uint16_t firs
 	for (w = first; w < end; w++)
 		idle_bell_add(&poller->idle, &tp_control_abi_node(node->control)->bells[w],
 			node->worker_fds[w]);
+	for (w = first; w < end; w++)
+		for (p = 0; p < node->port_count; p++)
+			poller_doorbell_add(poller, &node->ports[p], w);
 	for (w = first; w < end; w++)
 		idle_client_add(&poller->idle, node->client_fds[w]);
 	for (w = first; w < end; w++)

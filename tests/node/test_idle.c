@@ -319,6 +319,29 @@ test_idle_port_and_extra_descriptors_end_sleep(void **state)
 	close(empty[1]);
 }
 
+/* The other side of a port; what it does not ring for soon after a request we look for. */
+static void
+test_idle_doorbell_ends_sleep_and_is_cleared(void **state)
+{
+	uint64_t now = START + LONG_NS;
+	int fds[2];
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, fds), 0);
+	idle_doorbell_add(&idle, fds[0]);
+	assert_int_equal(send(fds[1], "x", 1, 0), 1);
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, now, UINT64_MAX, UINT64_MAX, 0), 0);
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, now, UINT64_MAX, UINT64_MAX, 0),
+		now + IDLE_SLEEP_MAX_NS);
+	now = START + IDLE_AWAKE_NS;
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, now, UINT64_MAX, UINT64_MAX, 0),
+		now + IDLE_SLEEP_MIN_NS);
+	close(fds[0]);
+	close(fds[1]);
+}
+
 /* Its port does not wake us any more: we look ourselves, and listen again later. */
 static void
 test_idle_port_broken_for_good_sleeps_blind(void **state)
@@ -395,6 +418,7 @@ main(void)
 		CASE(test_idle_client_descriptor_changed_cannot_block),
 		CASE(test_idle_client_ringing_in_vain_is_not_heard_for_a_while),
 		CASE(test_idle_port_and_extra_descriptors_end_sleep),
+		CASE(test_idle_doorbell_ends_sleep_and_is_cleared),
 		CASE(test_idle_port_broken_for_good_sleeps_blind),
 		CASE(test_idle_port_error_is_taken_and_port_heard),
 		CASE(test_idle_port_without_descriptor_stays_awake_longer),
