@@ -118,6 +118,9 @@ fabric_congestion_acked(struct tp_endpoint *ep, struct fabric_session *s, uint32
 	uint64_t queue = RTE_MAX(path / 2, SWIFT_QUEUE_NS);
 	bool cut = false;
 
+	if (FABRIC_MUTANT(ep, deaf_to_delay))
+		rtt = path;
+
 	if (s->limited & FABRIC_LIMITED_ALL)
 		cut = swift_acked(&s->cwnd, acked, rtt, path, queue, s->srtt_ns, ep->now);
 	queue = RTE_MIN(RTE_MAX(path, SWIFT_BULK_QUEUE_MIN_NS), SWIFT_BULK_QUEUE_MAX_NS);
@@ -144,7 +147,9 @@ fabric_congestion_lost(struct tp_endpoint *ep, struct fabric_session *s)
 		s->loss_first = s->send_next;
 		s->loss_count = 0;
 	}
-	if (++s->loss_count <= SWIFT_LOSS_MAX)
+	if (FABRIC_MUTANT(ep, deaf_to_loss))
+		return;
+	if (++s->loss_count <= SWIFT_LOSS_MAX && !FABRIC_MUTANT(ep, halve_each_loss))
 		return;
 	s->loss_first = s->send_next;
 	s->loss_count = 0;

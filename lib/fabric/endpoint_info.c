@@ -101,3 +101,11 @@ tp_endpoint_session_info(const struct tp_endpoint *ep, uint32_t index,
 	};
 	return 0;
 }
+
+#ifdef TP_MUTANTS
+void
+tp_fabric_mutant_set(struct tp_endpoint *ep, enum tp_fabric_mutant mutant)
+{
+	ep->mutant = mutant;
+}
+#endif

@@ -29,6 +29,9 @@
 
 #include "tp_endpoint.h"
 #include "tp_wire.h"
+#ifdef TP_MUTANTS
+#include "tp_fabric_mutants.h"
+#endif
 
 #define FABRIC_NEVER UINT64_MAX
 #define FABRIC_NONE UINT32_MAX
@@ -277,7 +280,16 @@ struct tp_endpoint {
 	uint32_t heap_count;
 
 	uint64_t counters[TP_ENDPOINT_COUNTER_COUNT];
+#ifdef TP_MUTANTS
+	enum tp_fabric_mutant mutant;
+#endif
 };
+
+#ifdef TP_MUTANTS
+#define FABRIC_MUTANT(ep, name) ((ep)->mutant == TP_FABRIC_MUTANT_##name)
+#else
+#define FABRIC_MUTANT(ep, name) ((void)(ep), false)
+#endif
 
 #define FABRIC_COUNT(ep, name) ((ep)->counters[TP_ENDPOINT_COUNTER_##name]++)
 #define FABRIC_ADD(ep, name, n) ((ep)->counters[TP_ENDPOINT_COUNTER_##name] += (n))

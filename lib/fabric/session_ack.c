@@ -222,12 +222,15 @@ ack_find_lost(struct tp_endpoint *ep, struct fabric_session *s)
 		uint32_t sequence = s->send_first + i;
 		struct fabric_packet *packet =
 			&ep->packets[s->window[sequence % TP_WIRE_WINDOW]];
-		uint64_t late = ack_late_at(s, packet);
+		uint64_t late = FABRIC_MUTANT(ep, no_time_rule) ? FABRIC_NEVER :
+			ack_late_at(s, packet);
+		uint32_t enough = FABRIC_MUTANT(ep, no_order_rule) ? FABRIC_NONE :
+			FABRIC_SACKS_LOST;
 		uint32_t run = ack_sacked_run(s, i);
 
 		if (packet->lost || (packet->again && packet->sent_ns >= s->delivered_ns)) {
 			/* Known, or sent again after all that has arrived. */
-		} else if (ep->now >= late || (!packet->again && above >= FABRIC_SACKS_LOST)) {
+		} else if (ep->now >= late || (!packet->again && above >= enough)) {
 			ack_packet_lost(ep, s, packet);
 			FABRIC_COUNT(ep, tx_fast_retransmits);
 			fabric_congestion_lost(ep, s);
@@ -354,7 +357,7 @@ fabric_loss_timer_expired(struct tp_endpoint *ep, struct fabric_session *s)
 	case FABRIC_LOSS_PROBE:
 		s->loss_timer = FABRIC_LOSS_RTO;
 		s->loss_at = ep->now + s->rto_ns;
-		if (loss_probe(ep, s))
+		if (!FABRIC_MUTANT(ep, no_probe) && loss_probe(ep, s))
 			return;
 		break;
 	default:

@@ -302,11 +302,13 @@ tx_in_flight(const struct fabric_session *s)
  * before the next burst.
  */
 static uint32_t
-tx_bulk_refused(struct fabric_session *s)
+tx_bulk_refused(const struct tp_endpoint *ep, struct fabric_session *s)
 {
 	uint32_t mask = 0;
 	uint32_t class;
 
+	if (FABRIC_MUTANT(ep, bulk_no_window))
+		return 0;
 	if (s->bulk_burst == 0)
 		return FABRIC_QUEUES_BULK;
 	if (s->bulk_in_flight >= s->bulk_cwnd.window) {
@@ -322,6 +324,9 @@ tx_bulk_refused(struct fabric_session *s)
 		uint32_t granted = s->credit_granted[class];
 		uint32_t keep = granted == 1 ? 0 : RTE_MAX(granted / 4, 1u);
 
+		if (FABRIC_MUTANT(ep, bulk_all_credits))
+			keep = 0;
+
 		if (s->credit_used[class] - s->credit_returned[class] >= granted - keep)
 			mask |= 1u << fabric_queue_of(class, TP_PRIORITY_BULK);
 	}
@@ -330,7 +335,7 @@ tx_bulk_refused(struct fabric_session *s)
 
 /** Of these queues, those whose next message may begin. */
 static uint32_t
-tx_queues_allowed(struct fabric_session *s, uint32_t queues)
+tx_queues_allowed(const struct tp_endpoint *ep, struct fabric_session *s, uint32_t queues)
 {
 	uint32_t mask = s->queue_mask & queues;
 	uint32_t class;
@@ -343,7 +348,7 @@ tx_queues_allowed(struct fabric_session *s, uint32_t queues)
 			mask &= ~(1u << fabric_queue_of(class, p));
 	}
 	if (unlikely((mask & FABRIC_QUEUES_BULK) != 0))
-		mask &= ~tx_bulk_refused(s);
+		mask &= ~tx_bulk_refused(ep, s);
 	return mask;
 }
 
@@ -356,7 +361,7 @@ tx_next_packet(struct tp_endpoint *ep, struct fabric_session *s, uint32_t queues
 	uint32_t index;
 
 	if (q == FABRIC_NONE) {
-		uint32_t allowed = tx_queues_allowed(s, queues);
+		uint32_t allowed = tx_queues_allowed(ep, s, queues);
 
 		if (allowed == 0)
 			return FABRIC_NONE;
@@ -451,20 +456,22 @@ tx_lost(struct tp_endpoint *ep, struct fabric_session *s, struct fabric_link *li
  * one that waits to ride would hold up what is to follow.
  */
 static void
-tx_ack_ask(const struct fabric_packet *packet)
+tx_ack_ask(const struct tp_endpoint *ep, const struct fabric_packet *packet)
 {
 	struct tp_wire_data *data = (void *)((uint8_t *)packet->frame.data + TP_WIRE_OUTER_BYTES);
 
-	data->flags = TP_WIRE_DATA_ACK_NOW;
+	if (!FABRIC_MUTANT(ep, no_ack_asked))
+		data->flags = TP_WIRE_DATA_ACK_NOW;
 }
 
 static void
-tx_bulk_begins(struct fabric_session *s, const struct fabric_packet *packet)
+tx_bulk_begins(const struct tp_endpoint *ep, struct fabric_session *s,
+	const struct fabric_packet *packet)
 {
 	uint32_t in_flight = s->bulk_in_flight + 1;
 
 	if (in_flight >= s->bulk_cwnd.window || in_flight == s->bulk_cwnd.window / 2)
-		tx_ack_ask(packet);
+		tx_ack_ask(ep, packet);
 	if (s->bulk_burst != 0)
 		s->bulk_burst--;
 }
@@ -496,9 +503,9 @@ tx_new(struct tp_endpoint *ep, struct fabric_session *s, struct fabric_link *lin
 		s->window[s->send_next % TP_WIRE_WINDOW] = index;
 		packet = &ep->packets[index];
 		if (unlikely(in_flight + 1 >= s->cwnd.window))
-			tx_ack_ask(packet);
+			tx_ack_ask(ep, packet);
 		if (unlikely(packet->bulk))
-			tx_bulk_begins(s, packet);
+			tx_bulk_begins(ep, s, packet);
 		tx_packet_send(ep, s, link, packet, s->send_next);
 		s->send_next++;
 		FABRIC_COUNT(ep, tx_data);

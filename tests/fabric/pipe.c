@@ -87,7 +87,9 @@ pipe_message(struct sim_node *node, const struct tp_message *message)
 		return;
 	}
 	result->delivered++;
-	result->latency_max = RTE_MAX(result->latency_max, latency);
+	/* Windows have grown by then. */
+	if (result->delivered > st->pipe->messages / 4)
+		result->latency_max = RTE_MAX(result->latency_max, latency);
 }
 
 /* What waited for the wire: the packet's own time and the way are not in it. */

@@ -23,14 +23,13 @@ struct pipe {
 	uint32_t drop_again;		/* ... and so many times more */
 	uint32_t demand_every;		/* after so many messages an urgent one; 0: none */
 	uint64_t seed;
-	int mutant;			/* enum tp_fabric_mutant, where compiled in */
 };
 
 struct pipe_result {
 	uint32_t delivered;		/* in time, without demands */
 	uint32_t demands;		/* delivered */
 	uint64_t span;			/* first sent to last delivered */
-	uint64_t latency_max;		/* taken by the endpoint to delivered */
+	uint64_t latency_max;		/* taken to delivered, of the later three quarters */
 	uint64_t demand_max;
 	uint64_t queue_max_late;	/* on the wire, behind others; of the later three quarters */
 	uint64_t retransmits;

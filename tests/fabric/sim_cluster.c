@@ -3,7 +3,13 @@
  */
 #include "sim_cluster.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+
+#ifdef TP_MUTANTS
+#include "tp_fabric_mutants.h"
+#endif
 
 static void
 cluster_message(void *ctx, const struct tp_message *message)
@@ -71,11 +77,36 @@ static const struct tp_endpoint_ops cluster_ops = {
 	.hint = cluster_hint,
 };
 
+/* Where the library has faults to be caught, TP_FABRIC_MUTANT names one. */
+static void
+node_mutate(struct sim_node *node)
+{
+#ifdef TP_MUTANTS
+	static const char *const names[] = {
+#define AS_NAME(name, help) #name,
+		TP_FABRIC_MUTANT_LIST(AS_NAME)
+	};
+	const char *wanted = getenv("TP_FABRIC_MUTANT");
+	int i = 0;
+
+	assert_non_null(wanted);
+	while (i < TP_FABRIC_MUTANT_COUNT && strcmp(names[i], wanted) != 0)
+		i++;
+	/* A name that does not exist must not look like a fault that was caught. */
+	if (i == TP_FABRIC_MUTANT_COUNT)
+		_exit(0);
+	tp_fabric_mutant_set(node->ep, (enum tp_fabric_mutant)i);
+#else
+	(void)node;
+#endif
+}
+
 static void
 node_start(struct sim_node *node)
 {
 	node->ep = tp_endpoint_create(&node->config, &cluster_ops, node);
 	assert_non_null(node->ep);
+	node_mutate(node);
 	/* The first turn only starts the clock. */
 	tp_endpoint_timer_poll(node->ep, node->cluster->now);
 }
