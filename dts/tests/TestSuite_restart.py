@@ -40,12 +40,14 @@ def record(invoke: int, response: int, kind: int, outcome: int, operand: int = 0
 class TestRestart(ClusterSuite):
     """Every access yields a value or VOID, and what was seen is one history.
 
-    Not on memif: its client does not look for a server that has gone, so its nodes
-    cannot come back in every order.
+    On memif only node 2 dies, for a memif client does not look for a server that has
+    gone, and nothing is cut: there is no bridge.
     """
 
     variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "af_packet", "workers": 2},
-                *([{"pmd": XDP, "workers": 1}] if suite.FULL else []))
+                {"pmd": "memif", "workers": 2},
+                *([{"pmd": "memif", "workers": 1}, {"pmd": XDP, "workers": 1}]
+                  if suite.FULL else []))
     settings = {**ClusterSuite.settings, "lease_ms": 250, "fence_margin_ms": 50,
                 "peer_timeout_ms": 500, "guard_lease_ms": 50}
     fresh_cluster = True
@@ -58,6 +60,11 @@ class TestRestart(ClusterSuite):
         super().set_up_suite()
 
     # -- nodes
+
+    @property
+    def mortal(self) -> list[int]:
+        """Nodes whose successors find the others."""
+        return [2] if self.cluster.pmd == "memif" else self.cluster.numbers
 
     def kill_nodes(self, numbers: tuple) -> None:
         """kill -9, all at once."""
@@ -114,7 +121,8 @@ class TestRestart(ClusterSuite):
               f"{verdict['unknown']} unknown, settled: "
               f"{sum(result['settled_done'] for result in results)} done, "
               f"{sum(result['settled_never'] for result in results)} never, longest "
-              f"{max(result['longest_ns'] for result in results) / 1e6:.0f} ms", flush=True)
+              f"{max(result['longest_ns'] for result in results) / 1e6:.0f} ms, longest to VOID "
+              f"{max(result['void_longest_ns'] for result in results) / 1e6:.0f} ms", flush=True)
         self.verify(verdict["violations"] == 0, f"{what}: not linearizable: {verdict}")
         self.verify(verdict["gave_up"] * 10 < verdict["words"],
                     f"{what}: most of it could not be checked: {verdict}")
@@ -155,6 +163,8 @@ class TestRestart(ClusterSuite):
         if not suite.FULL:
             orders = self.chance.sample(orders, 2)
         cycles = [(2,), (3, 1), *orders]
+        if len(self.mortal) == 1:
+            cycles = [(2,)] * 3
         for value, cycle in enumerate(cycles, 1):
             for name in names.values():
                 self.cluster.command(1, "atomic", name, 0, "store", value)
@@ -203,7 +213,7 @@ class TestRestart(ClusterSuite):
         loads = self.recorders(region)
         for _ in range(KILLS_FULL if suite.FULL else KILLS):
             time.sleep(PAUSE)
-            victim = self.chance.choice(self.cluster.numbers)
+            victim = self.chance.choice(self.mortal)
             self.kill_nodes((victim,))
             time.sleep(self.chance.uniform(0, PAUSE))
             self.cluster.start_node(victim)
@@ -246,6 +256,8 @@ class TestRestart(ClusterSuite):
             As above; frames were dropped; all nodes reach each other again, and the
             region can be used.
         """
+        if self.cluster.pmd == "memif":
+            self.skip("no frame of it goes over the bridge")
         region = self.region("words", "256K")
         loads = self.recorders(region)
         for cut in (lambda: self.network.cut(1, 2), lambda: self.network.cut(2, 3, False),
