@@ -98,6 +98,7 @@ control_config_default(struct tp_control_config *config)
 	CONTROL_DEFAULT(busy_count, 1024);
 	CONTROL_DEFAULT(deferred_count, 4096);
 	CONTROL_DEFAULT(kept_count, 131072);
+	CONTROL_DEFAULT(stash_count, 4096);
 #undef CONTROL_DEFAULT
 	if (config->split.node_bits == 0)
 		config->split = TP_ADDRESS_SPLIT_DEFAULT;
@@ -174,6 +175,7 @@ control_worker_create(struct tp_control *control, uint16_t index)
 		.slot_bytes = config->page_bytes,
 		.slot_count = control->abi_node->slot_count,
 		.waiter_count = config->waiter_count,
+		.stash_count = config->stash_count,
 		.guard_lease_ns = config->guard_lease_ns,
 		.lease_ns = config->lease_ns,
 		.slots = tp_segment_base(control->slots_segment),

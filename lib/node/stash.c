@@ -14,25 +14,33 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <rte_common.h>
+
 #include "worker_priv.h"
 
-#define STASH_MESSAGES 4096u	/* of one class */
-#define STASH_PAYLOADS 2048u
+/* Half of the messages of one class may carry something. */
+static uint32_t
+stash_payload_count(const struct tp_worker *worker)
+{
+	return RTE_MAX(worker->config.stash_count / 2, 1u);
+}
 
 static size_t
 stash_payload_bytes(const struct tp_worker *worker)
 {
-	return (size_t)STASH_PAYLOADS * worker->config.slot_bytes;
+	return (size_t)stash_payload_count(worker) * worker->config.slot_bytes;
 }
 
 int
 worker_stash_init(struct tp_worker *worker)
 {
 	struct worker_stash *stash = &worker->stash;
+	uint32_t messages = TP_CLASS_COUNT * worker->config.stash_count;
+	uint32_t payloads = stash_payload_count(worker);
 	uint32_t i;
 
-	stash->items = calloc(TP_CLASS_COUNT * STASH_MESSAGES, sizeof(*stash->items));
-	stash->payload_free = calloc(STASH_PAYLOADS, sizeof(*stash->payload_free));
+	stash->items = calloc(messages, sizeof(*stash->items));
+	stash->payload_free = calloc(payloads, sizeof(*stash->payload_free));
 	stash->nodes = calloc((size_t)worker->config.node_id_max + 1, sizeof(*stash->nodes));
 	/* Pages of it that are never needed are never there. */
 	stash->payloads = mmap(NULL, stash_payload_bytes(worker), PROT_READ | PROT_WRITE,
@@ -42,13 +50,13 @@ worker_stash_init(struct tp_worker *worker)
 	if (stash->items == NULL || stash->payload_free == NULL || stash->nodes == NULL ||
 	    stash->payloads == NULL)
 		return -ENOMEM;
-	for (i = TP_CLASS_COUNT * STASH_MESSAGES; i-- > 0;) {
+	for (i = messages; i-- > 0;) {
 		stash->items[i].next = stash->free;
 		stash->free = i + 1;
 	}
-	for (i = 0; i < STASH_PAYLOADS; i++)
-		stash->payload_free[i] = STASH_PAYLOADS - 1 - i;
-	stash->payload_free_count = STASH_PAYLOADS;
+	for (i = 0; i < payloads; i++)
+		stash->payload_free[i] = payloads - 1 - i;
+	stash->payload_free_count = payloads;
 	return 0;
 }
 
@@ -87,9 +95,9 @@ worker_stash_has_room(const struct tp_worker *worker)
 	if (stash->frames_short)
 		return false;
 	for (class = 0; class < TP_CLASS_COUNT; class++)
-		if (stash->count[class] > STASH_MESSAGES / 2)
+		if (stash->count[class] > worker->config.stash_count / 2)
 			return false;
-	return stash->payload_free_count > STASH_PAYLOADS / 2;
+	return stash->payload_free_count > stash_payload_count(worker) / 2;
 }
 
 /* false: no room. */
@@ -103,7 +111,7 @@ worker_stash_add(struct tp_worker *worker, enum tp_class class,
 	uint32_t link = stash->free;
 	struct worker_message *item;
 
-	if (stash->count[class] == STASH_MESSAGES || link == 0 ||
+	if (stash->count[class] == worker->config.stash_count || link == 0 ||
 	    (payload != NULL && stash->payload_free_count == 0))
 		return false;
 	item = &stash->items[link - 1];

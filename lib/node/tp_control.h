@@ -79,6 +79,7 @@ struct tp_control_config {
 	uint32_t waiter_count;		/* client requests a worker takes at once; 0: 2048 */
 	uint32_t busy_count;		/* busy home entries a worker; 0: 1024 */
 	uint32_t deferred_count;	/* deferred messages a worker; 0: 4096 */
+	uint32_t stash_count;		/* messages of a class a worker keeps unsent; 0: 4096 */
 	uint32_t kept_count;	/* results of atomics kept a worker, 32 bytes each; 0: 131072 */
 	uint16_t request_credits;	/* fabric; 0: its default */
 	uint16_t forward_credits;	/* fabric; 0: its default */

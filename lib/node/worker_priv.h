@@ -282,6 +282,7 @@ struct worker_config {
 	uint32_t slot_count;		/* slots [0, slot_count) of the node */
 	uint32_t own_slots;		/* of them this worker's */
 	uint32_t waiter_count;
+	uint32_t stash_count;		/* messages of one class that wait for the endpoint */
 	uint64_t guard_lease_ns;
 	uint64_t lease_ns;
 	uint8_t *slots;

@@ -45,6 +45,7 @@ struct cluster {
 	bool inject;		/* faults may be injected */
 	uint64_t peer_timeout_ns;	/* of nodes started from now on; 0: as usual */
 	uint64_t lease_ns;		/* the same */
+	bool short_of_room;	/* frames and stash as small as they can be */
 	struct cluster_node nodes[CLUSTER_NODES + 1];	/* by id */
 };
 
@@ -119,6 +120,8 @@ cluster_node_start(struct cluster *cluster, uint16_t id)
 		.home_slots = 256,
 		.cache_slots = cluster->cache_slots,
 		.heap_bytes = 1 << 20,
+		.tx_frames = cluster->short_of_room ? TP_ENDPOINT_TX_FRAMES_MIN : 0,
+		.stash_count = cluster->short_of_room ? 2 : 0,
 		.seed = 1,
 	};
 	char url[80];

@@ -256,6 +256,71 @@ test_node_killed_pages_elsewhere_go_on(void **state)
 	cluster_destroy(cluster);
 }
 
+#define PROGRAMS 8u
+#define CROWD 15u	/* accesses at once of one; of all, more than there is room for */
+
+/*
+ * Copies of a node that stands still are called back, more than their home has
+ * frames and room to keep: a message is lost, and with it the session, at once. Who
+ * waits gets what it wants as if the node were silent; it goes on, and sees no old
+ * value.
+ */
+static void
+test_stash_full_session_ends_nothing_stale_nothing_left(void **state)
+{
+	struct cluster *cluster = cluster_create(1, 128);
+	static struct tp_op ops[PROGRAMS][CROWD];
+	struct cluster_client clients[PROGRAMS], sharer;
+	struct tp_client_region *regions[PROGRAMS], *copies;
+	uint64_t value, begun, values[PROGRAMS];
+	uint32_t i, k;
+
+	(void)state;
+	cluster_node_kill(cluster, 1);
+	cluster->short_of_room = true;
+	cluster_node_start(cluster, 1);
+	for (i = 1; i <= CLUSTER_NODES; i++)
+		cluster_node_await(cluster, (uint16_t)i);
+	for (k = 0; k < PROGRAMS; k++) {
+		values[k] = 7 + k;
+		cluster_attach(cluster, 1, &clients[k]);
+		regions[k] = k != 0 ? region_open(&clients[k], "r") :
+			region_make(&clients[k], "r", PROGRAMS * CROWD, TP_REGION_HOME);
+	}
+	cluster_attach(cluster, 3, &sharer);
+	copies = region_open(&sharer, "r");
+	for (i = 0; i < PROGRAMS * CROWD; i++)
+		assert_int_equal(read_ok(&sharer, copies, i * PAGE), 0);
+	cluster->nodes[3].paused = true;
+	begun = cluster->now;
+	for (k = 0; k < PROGRAMS; k++) {
+		for (i = 0; i < CROWD; i++)
+			assert_false(tp_submit_write(clients[k].thread, regions[k],
+				(k * CROWD + i) * PAGE, &values[k], 8, &ops[k][i]));
+		/* So that frames run out amid the requests of a turn: after it none is taken. */
+		if (k == 0)
+			cluster_step(cluster);
+	}
+	for (k = 0; k < PROGRAMS; k++)
+		for (i = 0; i < CROWD; i++)
+			assert_int_equal(tp_op_wait(clients[k].thread, &ops[k][i]).reason, TP_OK);
+	assert_true(cluster->now - begun < 250 * CLUSTER_MS);
+	assert_true(tp_worker_stats_get(tp_control_worker(cluster->nodes[1].control, 0))->
+		messages_overflow > 0);
+	cluster->nodes[3].paused = false;
+	for (i = 0; i < PROGRAMS * CROWD; i++) {
+		/* It finds that it was fenced, and joins again. */
+		while (!tp_result_is_ok(tp_read(sharer.thread, copies, i * PAGE, &value, 8)))
+			assert_true(cluster->now - begun < 2000 * CLUSTER_MS);
+		assert_int_equal(value, values[i / CROWD]);
+	}
+	assert_idle(cluster);
+	cluster_detach(&sharer);
+	for (k = 0; k < PROGRAMS; k++)
+		cluster_detach(&clients[k]);
+	cluster_destroy(cluster);
+}
+
 static void
 test_node_restarted_its_home_memory_is_lost_not_zero(void **state)
 {
@@ -967,6 +1032,7 @@ main(void)
 		cmocka_unit_test(test_node_left_in_order_without_its_homes_in_bounded_time),
 		cmocka_unit_test(test_node_killed_its_waiters_hear_within_bound),
 		cmocka_unit_test(test_node_killed_pages_elsewhere_go_on),
+		cmocka_unit_test(test_stash_full_session_ends_nothing_stale_nothing_left),
 		cmocka_unit_test(test_node_restarted_its_home_memory_is_lost_not_zero),
 		cmocka_unit_test(test_node_stopped_serves_no_stale_hit_and_comes_back),
 		cmocka_unit_test(test_node_fenced_keeps_its_home_memory),

@@ -100,7 +100,7 @@ setup_make(void **state)
 	memset(s->slots, 0, SLOTS * PAGE);
 	config = (struct worker_config){
 		.node_id = 1, .node_id_max = 8, .worker_count = 1, .slot_bytes = PAGE,
-		.slot_count = SLOTS, .own_slots = SLOTS, .waiter_count = 64,
+		.slot_count = SLOTS, .own_slots = SLOTS, .waiter_count = 64, .stash_count = 4096,
 		.guard_lease_ns = 10 * MS, .lease_ns = 60 * MS, .slots = s->slots,
 		.shared = &s->shared,
 		.clock = { .tsc_hz = 1000000000 },
