@@ -63,7 +63,10 @@ struct tp_coherence_msg {
 	uint8_t type;			/* enum tp_coherence_msg_type */
 	uint8_t flags;			/* TP_MSG_F_*, others 0 */
 	uint8_t reason;			/* NACK: enum tp_reason; SETTLE_RESULT: of its limit */
-	uint8_t atomic_op;		/* AMO: enum tp_atomic_op */
+	union {
+		uint8_t atomic_op;	/* AMO: enum tp_atomic_op */
+		uint8_t codec;		/* with a page: docs/protocol.md section 7.1; else 0 */
+	};
 	uint8_t atomic_width;		/* AMO: 4 or 8 */
 	uint8_t effect;			/* SETTLE_RESULT: enum tp_effect, DONE or NOT_DONE */
 	rte_le16_t atomic_offset_words;	/* AMO: offset in the page in units of 4 bytes */

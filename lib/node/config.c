@@ -78,6 +78,7 @@ static const struct config_key config_port_keys[] = {
 	PORT_KEY("prefix_length", prefix_length, CONFIG_U8, 1, 31),
 	PORT_KEY("mtu", mtu, CONFIG_U16, TP_WIRE_MTU_MIN, 9000),
 	PORT_KEY("queues", queues, CONFIG_U16, 1, TP_ABI_WORKERS_MAX),
+	PORT_KEY("link_mbit", link_mbit, CONFIG_U32, 0, 1000000),
 };
 
 #define PEER_KEY(name, field, type, min, max) \

@@ -24,6 +24,7 @@
 #define NODE_CONTROL_NS UINT64_C(50000)
 #define NODE_ATTACH_NS UINT64_C(200000)
 #define NODE_CALL_TIMEOUT_NS UINT64_C(5000000000)
+#define NODE_CODEC_PAGE 4096u		/* what costs of codecs are told for */
 #define NODE_STOP_NS UINT64_C(500000000)
 
 uint64_t
@@ -181,11 +182,47 @@ node_crash(void *ctx)
 	raise(SIGKILL);
 }
 
+static uint64_t
+node_codec_now(void *ctx)
+{
+	return tp_node_now(ctx);
+}
+
+/* What codecs cost here, if a port is so slow that they may pay. */
+static int
+node_codec_calibrate(struct tp_node *node, struct tp_control_config *config,
+	struct tp_codec_cost *costs)
+{
+	struct tp_codec *codec;
+	bool slow = false;
+	int ret;
+
+	for (uint16_t p = 0; p < node->config.port_count; p++) {
+		uint32_t mbit = node->config.ports[p].link_mbit;
+
+		config->link_ns_per_kib[p] = mbit == 0 ? 0 : RTE_MAX(8 * 1024 * 1000 / mbit, 1u);
+		slow = slow || mbit != 0;
+	}
+	if (!slow)
+		return 0;
+	codec = tp_codec_create(NODE_CODEC_PAGE);
+	if (codec == NULL)
+		return -rte_errno;
+	ret = tp_codec_calibrate(codec, NODE_CODEC_PAGE, node_codec_now, node, costs);
+	tp_codec_destroy(codec);
+	config->codec_costs = costs;
+	config->codec_now_ns = node_codec_now;
+	config->codec_now_ctx = node;
+	return ret;
+}
+
 static int
 node_control_create(struct tp_node *node)
 {
+	struct tp_codec_cost costs[TP_CODEC_COUNT];
 	const struct tp_node_config *from = &node->config;
 	struct tp_control_config *config = calloc(1, sizeof(*config));
+	int ret;
 
 	if (config == NULL)
 		return -ENOMEM;
@@ -219,9 +256,13 @@ node_control_create(struct tp_node *node)
 	config->seed = node->clock.clock.tsc_base;
 	config->inject = from->inject;
 	config->crash = node_crash;
-	node->control = tp_control_create(config, tp_node_now(node));
+	ret = node_codec_calibrate(node, config, costs);
+	if (ret == 0) {
+		node->control = tp_control_create(config, tp_node_now(node));
+		ret = node->control == NULL ? -rte_errno : 0;
+	}
 	free(config);
-	return node->control == NULL ? -rte_errno : 0;
+	return ret;
 }
 
 static int

@@ -141,6 +141,7 @@ outbox_send_action(struct tp_worker *worker, const struct tp_action *action)
 		.worker = action->worker,
 	};
 	struct worker_region *region;
+	const void *payload;
 
 	if (unlikely(action->kept != NULL))
 		message.msg.operand = rte_cpu_to_le_64(*action->kept);
@@ -160,8 +161,10 @@ outbox_send_action(struct tp_worker *worker, const struct tp_action *action)
 	}
 	if (unlikely(worker->gathering) && worker_gather_add(worker, action))
 		return;
-	worker_outbox_send(worker, &message, message.slot == TP_SLOT_ABSENT ? NULL :
-		worker_slot(worker, message.slot));
+	payload = message.slot == TP_SLOT_ABSENT ? NULL : worker_slot(worker, message.slot);
+	if (unlikely(worker->codec.on) && payload != NULL)
+		payload = worker_codec_encode(worker, &message, payload);
+	worker_outbox_send(worker, &message, payload);
 }
 
 static void
@@ -169,6 +172,10 @@ outbox_copy_in(struct tp_worker *worker, const struct tp_action *action)
 {
 	uint8_t *slot = worker_slot(worker, action->slot);
 
+	if (unlikely(worker->rx_page != NULL)) {
+		memcpy(slot, worker->rx_page, worker->rx_page_bytes);
+		return;
+	}
 	if (worker->rx_message != NULL) {
 		tp_message_copy(worker->rx_message, TP_MSG_PAGE_HEADER, slot,
 			worker->rx_message->length - TP_MSG_PAGE_HEADER);
@@ -258,6 +265,7 @@ worker_outbox_run(struct tp_worker *worker)
 		worker_outbox_action(worker, &worker->outbox.actions[i]);
 	worker->outbox.count = 0;
 	worker->rx_message = NULL;
+	worker->rx_page = NULL;
 	worker->rx_slot = TP_SLOT_ABSENT;
 	worker_guard_new_run(worker);
 }

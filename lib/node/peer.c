@@ -87,6 +87,7 @@ message_coherence(struct tp_worker *worker, const struct tp_message *message)
 	uint32_t bytes = worker_message_header(*type, message->length);
 	const void *head = tp_message_head(message, bytes);
 	struct tp_coherence_msg msg;
+	int payload_bytes = (int)(message->length - bytes);
 
 	if (head == NULL || message->length - bytes > worker->config.slot_bytes) {
 		message_bad(worker, message);
@@ -99,6 +100,13 @@ message_coherence(struct tp_worker *worker, const struct tp_message *message)
 	} else {
 		memcpy(&msg, head, sizeof(msg));
 	}
+	if (unlikely(worker_codec_is_encoded(&msg))) {
+		payload_bytes = worker_codec_decode(worker, message, &msg, bytes);
+		if (payload_bytes < 0) {
+			message_bad(worker, message);
+			return;
+		}
+	}
 	worker->stats.messages_in++;
 	if (unlikely(message->length > sizeof(msg) && message->class == TP_CLASS_REQUEST &&
 		     (msg.type == TP_MSG_GET_S || msg.type == TP_MSG_GET_M))) {
@@ -107,8 +115,7 @@ message_coherence(struct tp_worker *worker, const struct tp_message *message)
 	}
 	worker->rx_message = message;
 	tp_coherence_message(worker->coherence, message->src_node, message->src_worker, &msg,
-		message->length - bytes, message->token, worker->now,
-		&worker->outbox);
+		(uint32_t)payload_bytes, message->token, worker->now, &worker->outbox);
 	worker_outbox_run(worker);
 }
 
@@ -209,6 +216,7 @@ worker_peer_set(struct tp_worker *worker, const struct worker_command *command)
 		peer->over = false;
 	peer->epoch = command->epoch;
 	peer->worker_count = command->worker_count;
+	peer->link = command->link;
 	ret = tp_endpoint_peer_set(worker->endpoint, command->node, command->epoch, command->ip,
 		command->has_mac ? command->mac : NULL, command->link, command->worker_count);
 	if (ret < 0)

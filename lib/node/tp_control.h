@@ -26,6 +26,7 @@
 #include "tp_abi.h"
 #include "tp_abi_control.h"
 #include "tp_address.h"
+#include "tp_codec_chooser.h"
 #include "tp_endpoint.h"
 #include "tp_worker.h"
 
@@ -86,6 +87,16 @@ struct tp_control_config {
 	uint32_t tx_frames;		/* fabric; 0: its default */
 	uint32_t rx_frames;		/* fabric; 0: its default */
 	uint64_t seed;			/* spreads timers and epochs of sessions */
+	/*
+	 * Time in which each link takes 1024 bytes; pages are encoded where that takes
+	 * less. 0: as fast as memory, pages go as they are.
+	 */
+	uint32_t link_ns_per_kib[TP_ENDPOINT_LINKS_MAX];
+	/* Of tp_codec_calibrate() for 4096 bytes; borrowed during create. NULL: no link is slow. */
+	const struct tp_codec_cost *codec_costs;
+	/* A clock to time codecs by, any thread; NULL: the costs above are believed. */
+	uint64_t (*codec_now_ns)(void *ctx);
+	void *codec_now_ctx;
 	bool inject;			/* clients may inject faults; then links are wrapped */
 	/* An injected crash; whatever it does, the node does nothing any more. NULL: none. */
 	void (*crash)(void *ctx);

@@ -37,6 +37,7 @@ struct tp_node_port_config {
 	uint8_t prefix_length;	/* 0: 24 */
 	uint16_t mtu;		/* 1500 to 9000; 0: 1500 */
 	uint16_t queues;	/* at most so many pairs are used; 0: one a worker */
+	uint32_t link_mbit;	/* what it carries; pages may be encoded; 0: as fast as memory */
 };
 
 /* What is known of a peer beforehand; peers without an entry are found by the store and ARP. */

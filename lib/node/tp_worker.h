@@ -75,6 +75,9 @@ tp_clock_tsc(const struct tp_clock *clock, uint64_t ns)
 	STAT(messages_dropped,  "messages to nodes that are down or unknown")		\
 	STAT(messages_overflow, "messages dropped because the stash was full")		\
 	STAT(messages_bad,      "messages that were no messages, dropped")		\
+	STAT(pages_encoded,     "pages sent by a codec other than as they are")		\
+	STAT(bytes_saved,       "bytes by which those were smaller")			\
+	STAT(pages_decoded,     "pages that came so")					\
 	STAT(atomics_run,       "atomics executed on home memory")			\
 	STAT(commands,          "commands of the control side carried out")		\
 	STAT(gaps,              "times this worker had not run for a while")

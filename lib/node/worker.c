@@ -93,6 +93,7 @@ worker_tables_create(struct tp_worker *worker)
 		return -ENOMEM;
 	ret |= worker_stash_init(worker);
 	ret |= worker_batch_init(worker);
+	ret |= worker_codec_init(worker);
 	/* Each transaction of ours has a few messages to ourselves under way, repeats included. */
 	ret |= fifo_init(&worker->local, 8 * outstanding + config->own_slots);
 	ret |= node_ring_init(&worker->commands, WORKER_COMMANDS, sizeof(struct worker_command));
@@ -189,6 +190,7 @@ worker_destroy(struct tp_worker *worker)
 		tp_endpoint_destroy(worker->endpoint);
 	tp_coherence_destroy(worker->coherence);
 	worker_stash_fini(worker);
+	worker_codec_fini(worker);
 	free(worker->local.items);
 	node_ring_fini(&worker->commands);
 	node_ring_fini(&worker->events);

@@ -15,6 +15,7 @@
 #include "clock_priv.h"
 #include "ring_priv.h"
 #include "tp_abi.h"
+#include "tp_codec_chooser.h"
 #include "tp_coherence.h"
 #include "tp_endpoint.h"
 #include "tp_log.h"
@@ -100,6 +101,7 @@ struct worker_list {
 struct worker_peer {
 	uint32_t epoch;			/* 0: not known */
 	uint8_t worker_count;
+	uint8_t link;
 	bool up;
 	bool over;			/* of this epoch: it comes up in the next one */
 	bool fence_wanted;		/* the event found no room */
@@ -160,6 +162,19 @@ struct worker_stash {
 	uint32_t node_count;
 	uint32_t node_next;		/* whom to begin with */
 	bool frames_short;		/* at the last try: whoever is asked refuses */
+};
+
+#define WORKER_CODEC_PAGE 4096u		/* what choosers count in; no slot is smaller */
+
+/* Contents of pages on the wire: codec.c. */
+struct worker_codec {
+	bool on;			/* some link is slow enough to look at pages */
+	struct tp_codec *codec;
+	/* Each as large as the largest page that is sent. */
+	uint8_t *page;			/* being encoded */
+	uint8_t *payload;		/* of it, or being decoded */
+	uint8_t *decoded;		/* for COPY_IN; encoding leaves it alone */
+	struct tp_codec_chooser choosers[TP_ENDPOINT_LINKS_MAX];
 };
 
 struct worker_fifo {
@@ -295,6 +310,10 @@ struct worker_config {
 	void *steer_ctx;
 	void (*wake)(void *ctx);	/* the control side, after an event; NULL: it never sleeps */
 	void *wake_ctx;
+	uint32_t link_ns_per_kib[TP_ENDPOINT_LINKS_MAX];
+	const struct tp_codec_cost *codec_costs;
+	uint64_t (*codec_now_ns)(void *ctx);
+	void *codec_now_ctx;
 };
 
 struct tp_worker {
@@ -308,6 +327,8 @@ struct tp_worker {
 
 	/* The message being handled: what COPY_IN copies from. */
 	const struct tp_message *rx_message;
+	const uint8_t *rx_page;		/* its contents if they came encoded, else NULL */
+	uint32_t rx_page_bytes;
 	uint32_t rx_slot;		/* or, of a local one, TP_SLOT_ABSENT for none */
 
 	/* Slots that pages asked for in this turn will fill. */
@@ -356,6 +377,7 @@ struct tp_worker {
 	uint32_t held_count;
 	uint32_t held_next;
 
+	struct worker_codec codec;
 	struct worker_stash stash;
 	struct worker_fifo local;
 	struct node_ring commands;	/* control to worker */
@@ -436,6 +458,15 @@ void worker_batch_message(struct tp_worker *worker, const struct tp_message *mes
 uint32_t worker_batch_poll(struct tp_worker *worker);
 void worker_batch_done(struct tp_worker *worker, uint64_t token);
 void worker_batch_drop(struct tp_worker *worker, uint16_t node, bool all);
+
+/* codec.c: contents of pages on the wire */
+int worker_codec_init(struct tp_worker *worker);
+void worker_codec_fini(struct tp_worker *worker);
+const void *worker_codec_encode(struct tp_worker *worker, struct worker_message *message,
+	const void *page);
+bool worker_codec_is_encoded(const struct tp_coherence_msg *msg);
+int worker_codec_decode(struct tp_worker *worker, const struct tp_message *message,
+	struct tp_coherence_msg *msg, uint32_t header_bytes);
 
 /* stash.c: what the endpoint refused */
 int worker_stash_init(struct tp_worker *worker);

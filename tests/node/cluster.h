@@ -46,6 +46,7 @@ struct cluster {
 	uint64_t peer_timeout_ns;	/* of nodes started from now on; 0: as usual */
 	uint64_t lease_ns;		/* the same */
 	bool short_of_room;	/* frames and stash as small as they can be */
+	uint32_t link_ns_per_kib;	/* 0: pages go as they are */
 	struct cluster_node nodes[CLUSTER_NODES + 1];	/* by id */
 };
 
@@ -101,6 +102,13 @@ cluster_steer(void *ctx, uint16_t from, uint8_t to, struct tp_frame *frame)
 	tp_worker_rx_frame(tp_control_worker(control, to), frame, control->now);
 }
 
+/* Of the simulated nodes, which have no clock to time codecs by. */
+static const struct tp_codec_cost codec_costs[TP_CODEC_COUNT] = {
+	[TP_CODEC_RAW] = { 0, 60, 4096 },
+	[TP_CODEC_LZ4] = { 700, 300, 40 },
+	[TP_CODEC_DEFLATE] = { 5000, 2000, 60 },
+};
+
 static inline void
 cluster_node_start(struct cluster *cluster, uint16_t id)
 {
@@ -122,6 +130,8 @@ cluster_node_start(struct cluster *cluster, uint16_t id)
 		.heap_bytes = 1 << 20,
 		.tx_frames = cluster->short_of_room ? TP_ENDPOINT_TX_FRAMES_MIN : 0,
 		.stash_count = cluster->short_of_room ? 2 : 0,
+		.link_ns_per_kib = { cluster->link_ns_per_kib },
+		.codec_costs = codec_costs,
 		.seed = 1,
 	};
 	char url[80];
