@@ -422,22 +422,24 @@ tx_lost_allowed(struct fabric_session *s, bool bulk)
 
 /**
  * Send again what was found lost, bulk or all but bulk, oldest first. The oldest
- * of all counts as neither: a receiver short of frames may take nothing before it.
+ * message counts as neither: a receiver short of frames takes nothing but that.
  */
 static bool
 tx_lost(struct tp_endpoint *ep, struct fabric_session *s, struct fabric_link *link, bool bulk)
 {
+	bool oldest = true;
 	uint32_t sequence;
 
 	for (sequence = s->send_first; s->lost_count != 0 && sequence != s->send_next; sequence++) {
 		struct fabric_packet *packet =
 			&ep->packets[s->window[sequence % TP_WIRE_WINDOW]];
 
-		bool oldest = sequence == s->send_first;
+		bool of_oldest = oldest;
 
-		if (!packet->lost || (packet->bulk != bulk && !oldest))
+		oldest = oldest && !packet->last;
+		if (!packet->lost || (packet->bulk != bulk && !of_oldest))
 			continue;
-		if (!tx_lost_allowed(s, packet->bulk && !oldest))
+		if (!tx_lost_allowed(s, packet->bulk && !of_oldest))
 			return true;
 		if (!fabric_link_has_room(ep, link))
 			return false;
