@@ -78,7 +78,8 @@ tp_crowd_waited(struct tp_crowd *crowd, uint64_t took, uint64_t now)
 		crowd->since = now;
 		crowd->lost = 0;
 	}
-	crowd->lost += took;
+	/* However long it was, one alone is no crowd. */
+	crowd->lost += took < crowd->lost_max ? took : crowd->lost_max;
 	if (crowd->lost <= crowd->lost_max)
 		return false;
 	/* Found again soon after it was taken to be over: look less and less often. */

@@ -121,7 +121,7 @@ delta_encode(const uint8_t *page, const uint8_t *base, uint32_t lines, uint8_t *
 	return (int)writer.at;
 }
 
-/* Lines of one run; the masks are copied first: in may change while we look. */
+/* Lines of one run; the masks are read once: in may change while we look. */
 static inline int
 delta_run_apply(uint8_t *page, const uint8_t *in, uint32_t in_bytes, uint32_t count,
 	uint32_t *used)
@@ -133,7 +133,7 @@ delta_run_apply(uint8_t *page, const uint8_t *in, uint32_t in_bytes, uint32_t co
 	if (count > in_bytes)
 		return -EBADMSG;
 	for (uint32_t i = 0; i < count; i++) {
-		masks[i] = in[i];
+		masks[i] = ((const volatile uint8_t *)in)[i];
 		if (masks[i] == 0)
 			return -EBADMSG;
 		words += (uint32_t)__builtin_popcount(masks[i]);

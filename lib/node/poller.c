@@ -110,13 +110,13 @@ poller_port_add(struct node_poller *poller, const struct node_port *port, uint16
  * use: the kernel then writes to the thread's memory at each switch, 60 ns.
  */
 static void
-poller_rseq_leave(void)
+poller_rseq_set(int flags)
 {
 	void *area = (uint8_t *)__builtin_thread_pointer() + __rseq_offset;
 
 	/* The size it was registered with: of Linux 4.18, if no larger is known. */
 	if (__rseq_size != 0)
-		syscall(SYS_rseq, area, RTE_MAX(__rseq_size, 32u), RSEQ_FLAG_UNREGISTER, RSEQ_SIG);
+		syscall(SYS_rseq, area, RTE_MAX(__rseq_size, 32u), flags, RSEQ_SIG);
 }
 
 static void
@@ -158,7 +158,7 @@ node_poller_init(struct node_poller *poller, struct tp_node *node, uint16_t firs
 	for (w = first; w < end; w++)
 		for (p = 0; p < node->port_count; p++)
 			poller_port_add(poller, &node->ports[p], w);
-	poller_rseq_leave();
+	poller_rseq_set(RSEQ_FLAG_UNREGISTER);
 	prctl(PR_SET_TIMERSLACK, POLLER_SLACK_NS, 0, 0, 0);
 }
 
@@ -287,4 +287,5 @@ node_poller_fini(struct node_poller *poller)
 {
 	idle_disarm(&poller->idle);
 	poller_realtime_set(poller, false);
+	poller_rseq_set(0);
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "inject_priv.h"
+#include "tp_generation.h"
 #include "tp_shard.h"
 #include "worker_priv.h"
 
@@ -215,7 +216,11 @@ request_check(struct tp_worker *worker, uint32_t client, const struct tp_abi_req
 	if (tp_shard_worker(tp_shard_of(address, region->region->page_shift),
 			worker->config.worker_count) != worker->config.index)
 		return TP_INVALID;
-	mutates = request->op == TP_ABI_WRITE;
+	/* To ask after an atomic may be what keeps it from being run. */
+	mutates = request->op == TP_ABI_WRITE || request->op == TP_ABI_SETTLE;
+	if (request->op == TP_ABI_SETTLE &&
+	    tp_generation_node(request->operand) > worker->config.node_id_max)
+		return TP_INVALID;
 	if (request->op == TP_ABI_FETCH) {
 		if (request->width == 0 || request->width > TP_ABI_FETCH_MAX ||
 		    (request->atomic_op != TP_ACCESS_READ && request->atomic_op != TP_ACCESS_WRITE))

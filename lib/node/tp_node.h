@@ -124,7 +124,8 @@ uint32_t tp_node_poll(struct tp_node *node);
 
 /**
  * Poll until *stop is set: spin while there is work, then yield for a while,
- * then sleep until a client, a frame or a timer wakes it.
+ * then sleep until a client, a frame or a timer wakes it. Meanwhile the thread has
+ * a timer slack of 1 us and takes no part in restartable sequences (rseq).
  *
  * @threads Main lcore.
  */

@@ -94,7 +94,8 @@ test_crowd_unit_of_time_is_the_owners(void **state)
 	tp_crowd_init(&crowd, hz);
 	assert_false(tp_crowd_waited(&crowd, hz / 1000000 * 199, 10 * hz));
 	assert_int_equal(crowd.lost, 0);
-	assert_true(tp_crowd_waited(&crowd, hz / 1000 * 7, 10 * hz));
+	assert_false(tp_crowd_waited(&crowd, hz / 1000 * 700, 10 * hz));
+	assert_true(tp_crowd_waited(&crowd, hz / 1000, 10 * hz));
 	assert_true(tp_crowd_is(&crowd, 10 * hz + hz / 1000 * 99));
 	assert_false(tp_crowd_is(&crowd, 10 * hz + hz / 1000 * 101));
 }

@@ -187,6 +187,7 @@ static void
 test_settle_of_answered_asks_at_once(void **state)
 {
 	struct fixture *f = *state;
+	uint64_t began = f->fake->tsc;
 	struct tp_op op;
 
 	node.atomic = (struct tp_abi_completion){ .reason = TP_UNREACHABLE,
@@ -195,6 +196,11 @@ test_settle_of_answered_asks_at_once(void **state)
 	tp_submit_atomic(f->thread, f->region, 16, TP_ATOMIC_ADD, 8, 5, 0, &op);
 	tp_op_wait(f->thread, &op);
 	assert_int_equal(op.expires_tsc, 0);
+	/* The wait itself has asked once. */
+	assert_int_equal(node.settles, 1);
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_UNREACHABLE, TP_EFFECT_UNKNOWN, 0);
+	assert_int_equal(node.settles, 2);
+	assert_in_range(node.settle_tsc, began, began + 1000000);
 }
 
 /* The waited form keeps what is needed to ask. */

@@ -74,6 +74,13 @@ test_settle_reaches_engine_and_is_answered(void **state)
 	assert_int_equal(answer.reason, TP_OK);
 	assert_int_equal(answer.flags, TP_COMPLETION_EXECUTED);
 	assert_int_equal(answer.value, 5);
+	/* There is no such node: nobody could know. */
+	submit(s, (struct tp_abi_request){ .op = TP_ABI_SETTLE, .guard = 0xff, .sequence = 18,
+		.operand = 9ull << 48 | 17 });
+	turn(s);
+	answer = completion(s);
+	assert_int_equal(answer.reason, TP_INVALID);
+	assert_int_equal(answer.effect, TP_EFFECT_UNKNOWN);
 	/* One that is refused has told nothing of the atomic. */
 	submit(s, (struct tp_abi_request){ .op = TP_ABI_SETTLE, .guard = 0xff, .sequence = 18,
 		.generation = GENERATION + 1 });

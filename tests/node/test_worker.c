@@ -89,6 +89,13 @@ test_request_read_only_region_only_creator_writes(void **state)
 		.width = 8 });
 	turn(s);
 	assert_int_equal(fake.request_count, 1);
+	assert_int_equal(atomic_load(&ring(s)->completion_head), 1);
+	/* What may keep another program's atomic from being run is no read. */
+	submit(s, (struct tp_abi_request){ .op = TP_ABI_SETTLE, .guard = 0xff, .operand = 17,
+		.sequence = 18 });
+	turn(s);
+	assert_int_equal(completion(s).reason, TP_PERMISSION);
+	assert_int_equal(fake.request_count, 1);
 	command(s, (struct worker_command){ .type = WORKER_CREATOR, .region_id = ID,
 		.client = 3 });
 	submit(s, (struct tp_abi_request){ .op = TP_ABI_WRITE });
