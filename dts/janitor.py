@@ -64,17 +64,22 @@ def machine_lock():
         os.close(lock)
 
 
+def hugepages_reserved() -> int:
+    """Pages reserved, without those that go as soon as a process that ends lets go of them."""
+    return (int((HUGEPAGES / "nr_hugepages").read_text()) -
+            int((HUGEPAGES / "surplus_hugepages").read_text()))
+
+
 def hugepages_change(delta: int) -> int:
     """Change the number of reserved 2 MiB pages by delta; the change achieved.
 
     Changes, not absolute values, so that labs running side by side each give
     back what they took and the last one leaves the machine as it was.
     """
-    count_file = HUGEPAGES / "nr_hugepages"
     with machine_lock():
-        before = int(count_file.read_text())
-        count_file.write_text(str(max(0, before + delta)))
-        return int(count_file.read_text()) - before
+        before = hugepages_reserved()
+        (HUGEPAGES / "nr_hugepages").write_text(str(max(0, before + delta)))
+        return hugepages_reserved() - before
 
 
 def undo_process(entry: dict) -> None:

@@ -2,6 +2,7 @@
 # Copyright (c) 2026 Telepage developers
 """The lab itself: does the network carry, lose and cut, and does it all go away."""
 
+import mmap
 import re
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import lab as lab_module
 from lab import LabError, run, wait_until
 from network import Network
 from suite import TestSuite
+
+MAP_HUGETLB = 0x40000  # not in the mmap module
 
 
 def address(number: int) -> str:
@@ -166,6 +169,26 @@ class TestLab(TestSuite):
         wait_until(lambda: not leftovers(), 20, f"clean-up, left: {leftovers()}")
         wait_until(lambda: (janitor.HUGEPAGES / "nr_hugepages").read_text() == before, 5,
                    "restored number of huge pages")
+
+    def test_pages_still_in_use_are_not_given_back_twice(self) -> None:
+        """A lab ends while a process that it had is not gone yet, and the next one begins.
+
+        Steps:
+            Reserve pages, use two of them, give all back, reserve others; let go of the
+            two, give the others back.
+        Verify:
+            There are as many as before.
+        """
+        before = janitor.hugepages_reserved()
+        self.verify(janitor.hugepages_change(4) == 4, "no huge pages")
+        used = mmap.mmap(-1, 2 << 21, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_HUGETLB)
+        used[0] = used[2 << 20] = 1
+        janitor.hugepages_change(-4)
+        self.verify(janitor.hugepages_change(3) == 3, "no huge pages")
+        used.close()
+        janitor.hugepages_change(-3)
+        left = int((janitor.HUGEPAGES / "nr_hugepages").read_text())
+        self.verify(left == before, f"{left} pages left of {before}")
 
     def test_lab_killed_leaves_nothing(self) -> None:
         """The janitor cleans up after a lab that could not.
