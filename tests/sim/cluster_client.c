@@ -393,8 +393,9 @@ cluster_client_event(struct cluster *cluster, uint32_t n, uint32_t c)
 	case CLIENT_OFF:
 		break;
 	case CLIENT_STARTING:
-		if (!cluster->started || !attach(cluster, n, client) ||
-		    !open_region(cluster, n, client)) {
+		/* The node's control side runs in these calls: not while it stands still. */
+		if (!cluster->started || cluster->now < cluster->nodes[n].paused_until ||
+		    !attach(cluster, n, client) || !open_region(cluster, n, client)) {
 			rest(cluster, n, c, sim_rng_between(&cluster->rng, 500 * SIM_US, 2 * SIM_MS));
 			break;
 		}
