@@ -21,7 +21,7 @@
 
 #include "bench.h"
 
-#define HUGEPAGES_PATH "/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages"
+#define HUGEPAGES_PATH "/sys/kernel/mm/hugepages/hugepages-2048kB/"
 
 struct bench_guard {
 	int sock;
@@ -29,9 +29,9 @@ struct bench_guard {
 };
 
 static long
-hugepages_read(void)
+hugepages_read(const char *path)
 {
-	FILE *file = fopen(HUGEPAGES_PATH, "r");
+	FILE *file = fopen(path, "r");
 	long count = -1;
 
 	if (file == NULL)
@@ -42,10 +42,20 @@ hugepages_read(void)
 	return count;
 }
 
+/* Without those that go as soon as a process that ends lets go of them. -1: unknown. */
+static long
+hugepages_reserved(void)
+{
+	long count = hugepages_read(HUGEPAGES_PATH "nr_hugepages");
+	long surplus = hugepages_read(HUGEPAGES_PATH "surplus_hugepages");
+
+	return surplus > 0 && count >= surplus ? count - surplus : count;
+}
+
 static void
 hugepages_write(long count)
 {
-	FILE *file = fopen(HUGEPAGES_PATH, "w");
+	FILE *file = fopen(HUGEPAGES_PATH "nr_hugepages", "w");
 
 	if (file == NULL)
 		return;
@@ -62,11 +72,11 @@ hugepages_change(long delta)
 
 	if (lock >= 0)
 		flock(lock, LOCK_EX);
-	before = hugepages_read();
+	before = hugepages_reserved();
 	after = before;
 	if (before >= 0) {
 		hugepages_write(before + delta < 0 ? 0 : before + delta);
-		after = hugepages_read();
+		after = hugepages_reserved();
 	}
 	if (lock >= 0)
 		close(lock);
