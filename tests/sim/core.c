@@ -368,14 +368,19 @@ engines_are_idle(const struct core *core)
 	return true;
 }
 
+#define REST_FOR (3 * SIM_MS)
+
 /* Run until everything rests; what still holds something then is a leak. */
 static void
 settle(struct core *core, const char *what)
 {
-	uint64_t give_up = core->now + 12000 * SIM_MS;
+	uint64_t give_up = core->now + 12000 * SIM_MS, resting_at = core->now;
 	uint32_t n, w;
 
-	while (!clients_are_done(core) || !engines_are_idle(core) || core->resetting != 0) {
+	while (core->now < resting_at + REST_FOR) {
+		/* An engine may have just been told what it will act on at its next poll. */
+		if (!clients_are_done(core) || !engines_are_idle(core) || core->resetting != 0)
+			resting_at = core->now;
 		if (core->now < give_up && step(core))
 			continue;
 		for (n = 0; n < core->node_count; n++) {
