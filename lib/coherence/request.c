@@ -338,12 +338,25 @@ coherence_request_void(struct tp_coherence *c, struct coherence_request *request
 	return true;
 }
 
+/* Why the page's home cannot be asked anything new. */
+static uint8_t
+home_check(const struct coherence_event *ev)
+{
+	const struct coherence_peer *home = &ev->c->peers[ev->home];
+
+	/* This node was fenced: what is sent in the old session is never answered. */
+	if (home->muted)
+		return TP_PARTITION;
+	return home->up ? TP_OK : TP_UNREACHABLE;
+}
+
 /* Stable page: answer who can be answered, then go for what the first left wants. */
 static void
 request_serve(struct coherence_event *ev, struct coherence_request *request)
 {
 	unsigned int state = ev->page->state;
 	enum cache_event event;
+	uint8_t reason;
 
 	if (!coherence_cache_is_stable(state))
 		return;
@@ -354,8 +367,9 @@ request_serve(struct coherence_event *ev, struct coherence_request *request)
 		coherence_request_settle(ev->c, request);
 		return;
 	}
-	if (!ev->c->peers[ev->home].up) {
-		if (coherence_request_fail(ev->c, request, TP_UNREACHABLE))
+	reason = home_check(ev);
+	if (reason != TP_OK) {
+		if (coherence_request_fail(ev->c, request, reason))
 			coherence_request_settle(ev->c, request);
 		else
 			coherence_request_ready(ev->c, request);
@@ -473,6 +487,21 @@ request_wait(struct coherence_event *ev, enum tp_coherence_want want,
 	return TP_OK;
 }
 
+static uint8_t
+request_begin(struct coherence_event *ev, enum tp_coherence_want want,
+	const struct tp_coherence_atomic *atomic, const struct tp_coherence_client *client)
+{
+	uint8_t reason;
+
+	if (want == TP_WANT_SETTLE)
+		return coherence_atomic_settle(ev, atomic, client);
+	reason = home_check(ev);
+	if (reason != TP_OK)
+		return reason;
+	return want == TP_WANT_ATOMIC ? coherence_atomic_request(ev, atomic, client) :
+		request_wait(ev, want, client);
+}
+
 bool
 tp_coherence_fetch(struct tp_coherence *c, uint32_t region_id, uint32_t page_index,
 	uint64_t generation, enum tp_coherence_want want, uint64_t now,
@@ -489,7 +518,7 @@ tp_coherence_fetch(struct tp_coherence *c, uint32_t region_id, uint32_t page_ind
 	coherence_event_init(&ev, c, region, page_index);
 	/* At home there is nothing to be brought; the last records and slots are for who waits. */
 	if (ev.page->state != CACHE_I || ev.page->request != 0 || coherence_page_is_home(&ev) ||
-	    !c->peers[ev.home].up || c->cache_free_count <= c->slot_low / 2 ||
+	    home_check(&ev) != TP_OK || c->cache_free_count <= c->slot_low / 2 ||
 	    c->request_used >= c->config.request_count / 2 ||
 	    coherence_request_get(&ev, false) == NULL)
 		return false;
@@ -522,16 +551,7 @@ tp_coherence_request(struct tp_coherence *c, uint32_t region_id, uint32_t page_i
 		coherence_waiter_complete(&ev, client->cookie, want);
 		return;
 	}
-	if (client->deadline <= now)
-		reason = TP_TIMEOUT;
-	else if (want == TP_WANT_SETTLE)
-		reason = coherence_atomic_settle(&ev, atomic, client);
-	else if (!c->peers[ev.home].up)
-		reason = TP_UNREACHABLE;
-	else if (want == TP_WANT_ATOMIC)
-		reason = coherence_atomic_request(&ev, atomic, client);
-	else
-		reason = request_wait(&ev, want, client);
+	reason = client->deadline <= now ? TP_TIMEOUT : request_begin(&ev, want, atomic, client);
 	if (reason != TP_OK)
 		coherence_waiter_void(c, client->cookie, want == TP_WANT_SETTLE ?
 			tp_result_unknown(reason) : tp_result_void(reason));

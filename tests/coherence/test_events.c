@@ -262,6 +262,38 @@ test_self_fenced_drops_what_is_not_homed_here(void **state)
 	net_destroy(net);
 }
 
+/* What would go out in a session whose answers are dropped is refused at once. */
+static void
+test_self_fenced_asks_no_other_home(void **state)
+{
+	struct net *net = three(false);
+	struct tp_coherence *engine = net->node[1].engine;
+	struct tp_coherence_usage usage;
+	uint32_t ops[3];
+
+	tp_coherence_self_fenced(engine, net->now, &outbox);
+	drain(net);
+	ops[0] = net_read(net, 1, 0);
+	ops[1] = net_write(net, 1, 0);
+	ops[2] = net_add(net, 1, 0);
+	for (int i = 0; i < 3; i++) {
+		assert_true(net->op[ops[i]].completed);
+		assert_int_equal(net->op[ops[i]].result.reason, TP_PARTITION);
+		assert_int_equal(net->op[ops[i]].result.effect, TP_EFFECT_NOT_DONE);
+	}
+	assert_false(tp_coherence_fetch(engine, NET_REGION_ID, 1, net->region.generation,
+		TP_WANT_READ, net->now, &outbox));
+	tp_coherence_usage_get(engine, &usage);
+	assert_int_equal(usage.requests, 0);
+	assert_int_equal(net->flight_count, 0);
+	net_session_down(net, 0, 1);
+	net_session_up(net, 0, 1);
+	ops[0] = net_read(net, 1, 0);
+	net_run(net);
+	assert_int_equal(net->op[ops[0]].access, TP_ACCESS_READ);
+	net_destroy(net);
+}
+
 static void
 test_home_reset_drops_its_pages(void **state)
 {
@@ -330,6 +362,7 @@ main(void)
 		cmocka_unit_test(test_owner_fenced_page_is_lost),
 		cmocka_unit_test(test_owner_fenced_reader_gives_up_its_copy),
 		cmocka_unit_test(test_self_fenced_drops_what_is_not_homed_here),
+		cmocka_unit_test(test_self_fenced_asks_no_other_home),
 		cmocka_unit_test(test_home_reset_drops_its_pages),
 		cmocka_unit_test(test_region_removed_leaves_nothing),
 	};

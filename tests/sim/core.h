@@ -115,6 +115,7 @@ struct core_word {
 struct core_node {
 	bool alive;
 	bool left;			/* fenced, has not joined again */
+	uint64_t left_at;
 	bool lapsed;			/* its lease is over, whether it knows or not */
 	bool fence_asked;
 	uint32_t boot;			/* counts crashes: events of another boot are void */

@@ -50,6 +50,7 @@ msg_trace(struct core *core, const char *what, uint32_t from, uint32_t to,
 }
 
 #define TRAVEL_NS_MIN (3 * SIM_US)
+#define REJOIN_MAX (150 * SIM_MS)	/* a fenced node is rid of its copies; the check begins at 90 */
 
 static uint64_t
 travel_ns(struct core *core, uint32_t a, uint32_t b)
@@ -407,6 +408,7 @@ self_fenced(struct core *core, uint32_t n)
 
 	core_lost_mark(core, n, false);
 	node->left = true;
+	node->left_at = core->now;
 	for (m = 0; m < core->node_count; m++) {
 		if (m != n && core->link_up[n][m])
 			core_session_break(core, n, m, 0);
@@ -450,6 +452,21 @@ rejoin(struct core *core, uint32_t n)
 	node->fence_asked = false;
 	node->epoch++;
 	node->lease_until = UINT64_MAX;
+}
+
+static void
+rejoin_check(struct core *core, uint32_t n)
+{
+	struct core_node *node = &core->nodes[n];
+
+	if (rejoin_is_possible(core, n)) {
+		rejoin(core, n);
+		return;
+	}
+	/* Guards, a paused node: nothing else may keep it, no peer's answer above all. */
+	if (core->now > RTE_MAX(node->left_at, node->paused_until) + REJOIN_MAX)
+		core_fail(core, "node %u keeps copies of the epoch it was fenced in", n + 1);
+	core_event_add(core, SIM_MS, EVENT_REJOIN_CHECK, n, node->boot, NULL);
 }
 
 static void
@@ -573,12 +590,8 @@ core_member_event(struct core *core, const struct queue_event *event)
 		}
 		break;
 	case EVENT_REJOIN_CHECK:
-		if (node->boot != event->a || !node->alive)
-			break;
-		if (rejoin_is_possible(core, n))
-			rejoin(core, n);
-		else
-			core_event_add(core, SIM_MS, EVENT_REJOIN_CHECK, n, node->boot, NULL);
+		if (node->boot == event->a && node->alive)
+			rejoin_check(core, n);
 		break;
 	case EVENT_HOME_RESET:
 		if (core->nodes[peer].boot != event->a >> 8)
