@@ -178,6 +178,8 @@ def main() -> int:
     parser.add_argument("--results", type=Path, help="write 'passed failed skipped' to a file")
     parser.add_argument("--full", action="store_true",
                         help="all repetitions, for hours; or TP_FULL=1")
+    parser.add_argument("--count", type=int, help="so many repetitions in suites that kill or stop")
+    parser.add_argument("--seed", type=int, help="another chance than usual in those")
     parser.add_argument("--list", action="store_true", help="name the suites")
     args = parser.parse_args()
     if args.list:
@@ -185,6 +187,7 @@ def main() -> int:
         return 0
     if args.full:
         suite.FULL = True
+    suite.COUNT, suite.SEED = args.count, args.seed
     signals_end_program()
     count = Count()
     for name in args.suites or suite_names():

@@ -7,12 +7,29 @@ docstring with a "Steps:" and a "Verify:" part; dts/run.py insists.
 """
 
 import os
+import random
 from pathlib import Path
 
 from lab import Lab
 
 # Whether suites do all they can, for hours if need be: dts/run.py --full.
 FULL = os.environ.get("TP_FULL", "") not in ("", "0")
+# How often they repeat instead, and what chance begins with: --count, --seed. So hours can
+# be cut into pieces that differ.
+COUNT: int | None = None
+SEED: int | None = None
+
+
+def times(usual: int, full: int) -> int:
+    """How often a case repeats what it does."""
+    if COUNT is not None:
+        return COUNT
+    return full if FULL else usual
+
+
+def chance(seed: int) -> random.Random:
+    """What a suite draws from: the same every time, if no other seed was asked for."""
+    return random.Random(seed if SEED is None else SEED)
 
 
 class SkipCase(Exception):

@@ -4,7 +4,6 @@
 
 import itertools
 import json
-import random
 import signal
 import struct
 import time
@@ -56,7 +55,7 @@ class TestRestart(ClusterSuite):
     def set_up_suite(self) -> None:
         """The checker has to be there."""
         self.linearize = self.program("dts/telepage-linearize")
-        self.chance = random.Random(5)
+        self.chance = suite.chance(5)
         super().set_up_suite()
 
     # -- nodes
@@ -211,7 +210,7 @@ class TestRestart(ClusterSuite):
         """
         region = self.region("words", "256K")
         loads = self.recorders(region)
-        for _ in range(KILLS_FULL if suite.FULL else KILLS):
+        for _ in range(suite.times(KILLS, KILLS_FULL)):
             time.sleep(PAUSE)
             victim = self.chance.choice(self.mortal)
             self.kill_nodes((victim,))
@@ -235,7 +234,7 @@ class TestRestart(ClusterSuite):
         """
         region = self.region("words", "256K")
         loads = self.recorders(region)
-        for _ in range(STOPS_FULL if suite.FULL else STOPS):
+        for _ in range(suite.times(STOPS, STOPS_FULL)):
             time.sleep(PAUSE)
             process = self.cluster.processes[self.chance.choice(self.cluster.numbers)]
             process.send_signal(signal.SIGSTOP)

@@ -307,6 +307,7 @@ node_init(struct tp_node *node)
 	ret = node_control_create(node);
 	if (ret < 0)
 		return ret;
+	node_devices_hide();
 	ret = node_attach_create(node);
 	if (ret < 0)
 		return ret;

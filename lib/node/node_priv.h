@@ -101,6 +101,9 @@ void attach_bells_set(struct attach *attach, const int *fds, uint32_t count);
 /* What to sleep on until a client wants something. How many were written. */
 uint32_t attach_fds(const struct attach *attach, struct pollfd *fds, uint32_t room);
 
+/* devices.c: before secondary processes can attach. */
+void node_devices_hide(void);
+
 /* telemetry.c */
 int node_telemetry_add(struct tp_node *node);
 void node_telemetry_remove(struct tp_node *node);
