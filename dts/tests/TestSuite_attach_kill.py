@@ -2,9 +2,12 @@
 # Copyright (c) 2026 Telepage developers
 """Programs that are killed at any instant from their start on, also inside attach."""
 
+import contextlib
 import os
 import signal
+import socket
 import statistics
+import threading
 import time
 from pathlib import Path
 
@@ -19,6 +22,7 @@ KILLS, KILLS_OTHERS, KILLS_FULL = 60, 24, 500
 # After how many kills a node must be found whole.
 ROUND = 20
 SECONDARIES = 8
+RING_SECONDS = 2
 END_SECONDS = 1.0
 # The same where other work keeps the node off its cores.
 END_SECONDS_CROWDED = 4.0
@@ -27,6 +31,31 @@ OWN_FILES = ("config", "dpdk_telemetry", "fbarray_memseg", "fbarray_memzone", "h
              "mp_socket", "telepage.sock")
 DIED = "died while it attached as a DPDK secondary process"
 STANDS = "stands still while it attaches as a DPDK secondary process"
+
+
+class Ringer:
+    """Rings doorbells without end, as long as the block lasts."""
+
+    def __init__(self, paths: list[str]):
+        self.paths = paths
+        self.ended = threading.Event()
+        self.thread = threading.Thread(target=self.ring, daemon=True)
+
+    def ring(self) -> None:
+        """Until the end."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bell:
+            bell.setblocking(False)
+            while not self.ended.is_set():
+                for path in self.paths:
+                    with contextlib.suppress(BlockingIOError):
+                        bell.sendto(b"x", path)
+
+    def __enter__(self) -> None:
+        self.thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self.ended.set()
+        self.thread.join()
 
 
 class TestAttachKill(ClusterSuite):
@@ -359,4 +388,34 @@ class TestAttachKill(ClusterSuite):
         for source, target in ((1, 2), (2, 1)):
             self.cluster.command(source, "put", after, data)
             self.verify_get(target, after, data)
+        self.verify_alive()
+
+    def test_doorbell_rung_without_end_disturbs_nobody(self) -> None:
+        """The datagram sockets beside memif: whoever can reach them may ring.
+
+        Steps:
+            Programs on both nodes change and watch each other's words, while somebody rings
+            node 1's doorbells as fast as he can; then nobody asks for anything while he does.
+        Verify:
+            Those programs see no VOID and no wrong value. Node 1 stops listening to rings
+            that bring nothing, counts them, and sleeps.
+        """
+        if self.cluster.pmd != "memif":
+            self.skip("it has no doorbell")
+        region, truth = self.region("calm", "64K", "--nodes", "1,2"), self.truth()
+        bells = [str(path) for path in self.cluster.dir.glob("memif12.0s*")]
+        self.verify(len(bells) == self.variant["workers"], f"doorbells: {bells}")
+        with Ringer(bells):
+            calm = [self.load(number, mode, region, words=8, truth=truth)
+                    for number in (1, 2) for mode in ("increment", "watch")]
+            time.sleep(RING_SECONDS)
+            for load in calm:
+                self.verify_clean(load.stop())
+            started = time.monotonic()
+            before = self.cluster.telemetry(1, "/tp/node")["rings_vain"]
+            time.sleep(RING_SECONDS)
+            vain = self.cluster.telemetry(1, "/tp/node")["rings_vain"] - before
+            limit = 2 * len(bells) * (time.monotonic() - started) * 1000
+        # For each that is heard a worker sleeps for 1 ms; twice as many for the start.
+        self.verify(0 < vain <= limit, f"{vain} rings were heard, {limit:.0f} at most may be")
         self.verify_alive()

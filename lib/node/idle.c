@@ -11,9 +11,12 @@
  * bell that was set is seen by whoever has work afterwards, and work from before
  * is found by that last look (tp_abi_bell_arm()). A client may ring for nothing,
  * or take another's ring out of the descriptor: so a sleep is never long, and
- * clients who ring in vain are not heard for a while.
+ * clients who ring in vain are not heard for a while. The same goes for the
+ * doorbells of ports. Whoever rings without end so gets one turn out of us each
+ * IDLE_DEAF_NS, and delays others by that at most.
  */
 #include <errno.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -25,6 +28,7 @@
 
 #include "idle_priv.h"
 
+#define IDLE_RINGS_TAKEN 64u	/* out of a doorbell's queue with one system call */
 #define IDLE_BROKEN (POLLERR | POLLHUP | POLLNVAL)
 
 int
@@ -56,6 +60,21 @@ idle_bell_clear(int fd)
 	RTE_SET_USED(ret);
 }
 
+/*
+ * Rung while we were awake, too: each datagram that stays would end another
+ * sleep. What they carry is not even looked at.
+ */
+static void
+idle_doorbell_clear(int fd)
+{
+	struct mmsghdr rings[IDLE_RINGS_TAKEN];
+	int ret;
+
+	memset(rings, 0, sizeof(rings));
+	ret = recvmmsg(fd, rings, IDLE_RINGS_TAKEN, MSG_DONTWAIT, NULL);
+	RTE_SET_USED(ret);
+}
+
 void
 idle_init(struct idle *idle)
 {
@@ -63,10 +82,16 @@ idle_init(struct idle *idle)
 	tp_crowd_init(&idle->crowd, UINT64_C(1000000000));
 }
 
+static uint32_t
+idle_fd_count(const struct idle *idle)
+{
+	return idle->own_count + idle->doorbell_count + idle->client_count + idle->level_count;
+}
+
 static bool
 idle_fd_add(struct idle *idle, int fd)
 {
-	uint32_t count = idle->own_count + idle->client_count + idle->level_count;
+	uint32_t count = idle_fd_count(idle);
 
 	if (fd < 0 || count == IDLE_FDS_MAX)
 		return false;
@@ -79,7 +104,7 @@ idle_bell_add(struct idle *idle, struct tp_abi_bell *bell, int fd)
 {
 	bool added;
 
-	RTE_ASSERT(idle->client_count == 0 && idle->level_count == 0);
+	RTE_ASSERT(idle_fd_count(idle) == idle->own_count);
 	RTE_ASSERT(idle->bell_count < IDLE_BELLS_MAX);
 	added = idle_fd_add(idle, fd);
 	RTE_ASSERT(added);
@@ -97,7 +122,7 @@ idle_doorbell_add(struct idle *idle, int fd)
 	added = idle_fd_add(idle, fd);
 	RTE_ASSERT(added);
 	RTE_SET_USED(added);
-	idle->own_count++;
+	idle->doorbell_count++;
 	/* Who heard of us a moment ago does not ring, but we may sleep already. */
 	if (idle->blind_ns == 0)
 		idle->blind_ns = IDLE_SLEEP_MAX_NS;
@@ -155,6 +180,19 @@ idle_spin_ns(const struct idle *idle, const struct idle_turn *turn)
 	return turn->waiting ? IDLE_ANSWER_NS : 0;
 }
 
+/* A turn has found work, or not: was it worth being woken for? */
+static void
+idle_ringers_turn(struct idle *idle, struct idle_ringers *ringers, bool worked)
+{
+	if (worked) {
+		ringers->vain = 0;
+	} else if (ringers->rung) {
+		ringers->vain++;
+		idle->vain_count++;
+	}
+	ringers->rung = false;
+}
+
 enum idle_step
 idle_next(struct idle *idle, const struct idle_turn *turn)
 {
@@ -164,10 +202,10 @@ idle_next(struct idle *idle, const struct idle_turn *turn)
 		idle->activity = turn->activity;
 		idle->active_at = turn->now;
 	}
+	idle_ringers_turn(idle, &idle->clients, turn->work != 0);
+	idle_ringers_turn(idle, &idle->doorbells, turn->work != 0);
 	if (turn->work != 0) {
 		idle->since = 0;
-		idle->vain = 0;
-		idle->rung = false;
 		idle_disarm(idle);
 		if (crowded && turn->now - idle->slept_at > IDLE_REALTIME_NS)
 			idle->busy_until = turn->now + IDLE_BUSY_NS;
@@ -175,10 +213,6 @@ idle_next(struct idle *idle, const struct idle_turn *turn)
 			return IDLE_POLL;
 		idle->woken = false;
 		return crowded ? IDLE_POLL : IDLE_YIELD;
-	}
-	if (idle->rung) {
-		idle->rung = false;
-		idle->vain++;
 	}
 	if (idle->armed) {
 		idle->woken = false;
@@ -218,10 +252,16 @@ idle_overslept(struct idle *idle, uint64_t due, uint64_t now)
 struct pollfd *
 idle_extra(struct idle *idle, uint32_t *room)
 {
-	uint32_t count = idle->own_count + idle->client_count + idle->level_count;
+	uint32_t count = idle_fd_count(idle);
 
 	*room = IDLE_FDS_MAX - count;
 	return &idle->fds[count];
+}
+
+static bool
+idle_is_deaf(const struct idle_ringers *ringers)
+{
+	return ringers->vain >= IDLE_VAIN_MAX;
 }
 
 /* How long this sleep may be. */
@@ -238,7 +278,7 @@ idle_sleep_ns(const struct idle *idle, uint64_t now, uint64_t timer, uint64_t ma
 	if (blind_ns != 0)
 		ns = RTE_MIN(ns, RTE_MIN(RTE_MAX((now - idle->active_at) / 4, IDLE_SLEEP_MIN_NS),
 			blind_ns));
-	if (idle->vain >= IDLE_VAIN_MAX)
+	if (idle_is_deaf(&idle->clients) || idle_is_deaf(&idle->doorbells))
 		ns = RTE_MIN(ns, IDLE_DEAF_NS);
 	return ns;
 }
@@ -252,7 +292,7 @@ idle_sleep_ns(const struct idle *idle, uint64_t now, uint64_t timer, uint64_t ma
 static void
 idle_levels_mute(struct idle *idle, uint64_t now)
 {
-	struct pollfd *level = &idle->fds[idle->own_count + idle->client_count];
+	struct pollfd *level = &idle->fds[idle_fd_count(idle) - idle->level_count];
 	uint32_t i;
 
 	for (i = 0; i < idle->level_count; i++, level++) {
@@ -272,7 +312,7 @@ idle_levels_mute(struct idle *idle, uint64_t now)
 static void
 idle_levels_unmute(struct idle *idle, uint64_t now)
 {
-	struct pollfd *level = &idle->fds[idle->own_count + idle->client_count];
+	struct pollfd *level = &idle->fds[idle_fd_count(idle) - idle->level_count];
 	uint32_t i;
 
 	if (idle->muted_until == 0 || now < idle->muted_until)
@@ -283,15 +323,50 @@ idle_levels_unmute(struct idle *idle, uint64_t now)
 			level[i].fd = ~level[i].fd;
 }
 
+/* Listen to these, or not: they have rung for nothing too often. */
+static void
+idle_ringers_hear(struct idle *idle, const struct idle_ringers *ringers, uint32_t first,
+	uint32_t count)
+{
+	short events = idle_is_deaf(ringers) ? 0 : POLLIN;
+	uint32_t i;
+
+	for (i = first; i < first + count; i++)
+		idle->fds[i].events = events;
+}
+
+/* The sleep is over: take the rings, by whom they were. */
+static bool
+idle_rings_take(struct idle *idle, uint32_t first, uint32_t count, void (*clear)(int fd))
+{
+	bool rung = false;
+	uint32_t i;
+
+	for (i = first; i < first + count; i++) {
+		if (!(idle->fds[i].revents & POLLIN))
+			continue;
+		clear(idle->fds[i].fd);
+		rung = true;
+	}
+	return rung;
+}
+
+/* Who was not heard in this sleep will not be in the next one, after one more for nothing. */
+static void
+idle_ringers_slept(struct idle_ringers *ringers)
+{
+	if (idle_is_deaf(ringers))
+		ringers->vain = IDLE_VAIN_MAX - 1;
+}
+
 uint64_t
 idle_sleep(struct idle *idle, uint64_t now, uint64_t timer, uint64_t max_ns,
 	uint32_t extra_count)
 {
-	uint32_t heard = idle->own_count + idle->client_count;
-	bool deaf = idle->vain >= IDLE_VAIN_MAX;
+	uint32_t doorbells = idle->own_count;
+	uint32_t clients = doorbells + idle->doorbell_count;
 	struct timespec timeout;
 	uint64_t ns;
-	uint32_t i;
 	int ret;
 
 	RTE_ASSERT(idle->armed);
@@ -299,20 +374,19 @@ idle_sleep(struct idle *idle, uint64_t now, uint64_t timer, uint64_t max_ns,
 	ns = idle_sleep_ns(idle, now, timer, max_ns);
 	timeout.tv_sec = (time_t)(ns / 1000000000u);
 	timeout.tv_nsec = (long)(ns % 1000000000u);
-	for (i = idle->own_count; i < heard; i++)
-		idle->fds[i].events = deaf ? 0 : POLLIN;
-	ret = ppoll(idle->fds, heard + idle->level_count + extra_count, &timeout, NULL);
+	idle_ringers_hear(idle, &idle->doorbells, doorbells, idle->doorbell_count);
+	idle_ringers_hear(idle, &idle->clients, clients, idle->client_count);
+	ret = ppoll(idle->fds, idle_fd_count(idle) + extra_count, &timeout, NULL);
 	idle_disarm(idle);
-	if (deaf)
-		idle->vain = 0;
-	for (i = 0; ret > 0 && i < heard; i++) {
-		if (!(idle->fds[i].revents & POLLIN))
-			continue;
-		idle_bell_clear(idle->fds[i].fd);
-		if (i >= idle->own_count)
-			idle->rung = idle->woken = true;
-	}
-	if (ret > 0)
-		idle_levels_mute(idle, now);
-	return ret == 0 ? now + ns : 0;
+	idle_ringers_slept(&idle->doorbells);
+	idle_ringers_slept(&idle->clients);
+	if (ret <= 0)
+		return ret == 0 ? now + ns : 0;
+	idle_rings_take(idle, 0, idle->own_count, idle_bell_clear);
+	if (idle_rings_take(idle, doorbells, idle->doorbell_count, idle_doorbell_clear))
+		idle->doorbells.rung = true;
+	if (idle_rings_take(idle, clients, idle->client_count, idle_bell_clear))
+		idle->clients.rung = idle->woken = true;
+	idle_levels_mute(idle, now);
+	return 0;
 }

@@ -26,7 +26,7 @@
 #define IDLE_SLEEP_MIN_NS UINT64_C(50000)
 #define IDLE_SLEEP_BLIND_NS UINT64_C(1800000)
 #define IDLE_SLEEP_MAX_NS UINT64_C(10000000)
-#define IDLE_VAIN_MAX 16		/* rings for nothing in a row, then clients are not heard */
+#define IDLE_VAIN_MAX 16		/* rings for nothing in a row, then they are not heard */
 #define IDLE_DEAF_NS UINT64_C(1000000)
 
 #define IDLE_MUTE_NS UINT64_C(100000000)	/* a port whose descriptor is broken is not listened to */
@@ -51,6 +51,12 @@ struct idle_turn {
 	bool answered;		/* clients got their answers and none waits; likewise */
 };
 
+/* Those whose rings may be for nothing: clients, or who sends to a port with a doorbell. */
+struct idle_ringers {
+	uint32_t vain;		/* rings in a row that brought no work */
+	bool rung;		/* one ended the last sleep */
+};
+
 /* One poller: a thread with the workers that it polls, or the control side. Its own. */
 struct idle {
 	uint64_t awake_ns;	/* after the last activity */
@@ -63,15 +69,17 @@ struct idle {
 	struct tp_crowd crowd;	/* and they compute: who yields to them waits for long */
 	uint64_t slept_at;
 	uint64_t busy_until;
-	uint32_t vain;
+	struct idle_ringers clients;
+	struct idle_ringers doorbells;
+	uint64_t vain_count;	/* rings for nothing so far */
 	bool armed;
-	bool rung;		/* the last sleep was ended by a client */
-	bool woken;		/* and it has no answer yet: it may be waiting for this core */
+	bool woken;		/* by a client that has no answer yet: it may wait for this core */
 
 	struct tp_abi_bell *bells[IDLE_BELLS_MAX];
 	uint32_t bell_count;
-	/* Ours; then those that clients ring; then those that are only waited for. */
+	/* Ours; then of ports; then those that clients ring; then those only waited for. */
 	uint32_t own_count;
+	uint32_t doorbell_count;
 	uint32_t client_count;
 	uint32_t level_count;
 	uint64_t muted_until;	/* some of these are broken and not listened to; 0: none is */
@@ -86,9 +94,12 @@ void idle_bell_ring(int fd);
 
 void idle_init(struct idle *idle);
 
-/* First every bell with its own descriptor, then those of clients, then those of ports. */
+/* First every bell with its own descriptor, then doorbells, clients', and those of ports. */
 void idle_bell_add(struct idle *idle, struct tp_abi_bell *bell, int fd);
-/* Rung by who sends to a port after a silence of less than IDLE_AWAKE_NS; before clients. */
+/*
+ * A datagram socket, rung by who sends to a port after a silence of less than
+ * IDLE_AWAKE_NS, or by anybody else who can reach it.
+ */
 void idle_doorbell_add(struct idle *idle, int fd);
 void idle_client_add(struct idle *idle, int fd);
 /* Readable as long as there is something to do. false: no room, or fd < 0: we are blind there. */

@@ -58,6 +58,7 @@ struct tp_node {
 	uint64_t control_at;		/* when the control side is polled again, ns */
 	uint64_t attach_at;		/* likewise the connections */
 	uint64_t attached_at;		/* when they were last looked at */
+	_Atomic uint64_t rings_vain;	/* bells rung for nothing; any poller adds, statistics */
 };
 
 /* A thread that polls some workers, the control side, or both. */
@@ -65,6 +66,7 @@ struct node_poller {
 	struct idle idle;
 	struct tp_node *node;
 	uint64_t completions;		/* given to clients */
+	uint64_t vain_count;		/* of the rings for nothing, those told to the node */
 	bool realtime;			/* it is SCHED_FIFO now */
 	bool realtime_allowed;
 	uint16_t worker_first;

@@ -141,6 +141,7 @@ node_poller_init(struct node_poller *poller, struct tp_node *node, uint16_t firs
 	poller->worker_end = end;
 	poller->control = control;
 	poller->completions = 0;
+	poller->vain_count = 0;
 	poller->realtime = false;
 	/* Somebody may have given this thread another class: then it is theirs. */
 	poller->realtime_allowed = node->config.realtime && sched_getscheduler(0) == SCHED_OTHER;
@@ -207,6 +208,17 @@ poller_realtime_set(struct node_poller *poller, bool realtime)
 }
 
 static void
+poller_rings_count(struct node_poller *poller)
+{
+	uint64_t count = poller->idle.vain_count - poller->vain_count;
+
+	if (count == 0)
+		return;
+	poller->vain_count += count;
+	atomic_fetch_add_explicit(&poller->node->rings_vain, count, memory_order_relaxed);
+}
+
+static void
 poller_sleep(struct node_poller *poller, uint64_t now)
 {
 	struct tp_node *node = poller->node;
@@ -219,6 +231,7 @@ poller_sleep(struct node_poller *poller, uint64_t now)
 	uint32_t i;
 	uint16_t w;
 
+	poller_rings_count(poller);
 	for (w = poller->worker_first; w < poller->worker_end; w++)
 		timer = RTE_MIN(timer,
 			tp_worker_next_timer(tp_control_worker(node->control, w)));

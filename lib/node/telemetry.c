@@ -50,6 +50,8 @@ telemetry_node_fill(struct tp_node *node, struct rte_tel_data *data)
 	rte_tel_data_add_dict_u64(data, "worker_count", node->config.workers);
 	rte_tel_data_add_dict_u64(data, "lease_left_ns", lease > now ? lease - now : 0);
 	rte_tel_data_add_dict_u64(data, "client_count", tp_control_client_count(control));
+	rte_tel_data_add_dict_u64(data, "rings_vain",
+		atomic_load_explicit(&node->rings_vain, memory_order_relaxed));
 	for (i = 0; tp_control_stat_name(i) != NULL; i++)
 		rte_tel_data_add_dict_u64(data, tp_control_stat_name(i), stats[i]);
 }

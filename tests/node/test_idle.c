@@ -4,6 +4,7 @@
  * When a poller without work does what, by a clock of the test; and that what
  * should end a sleep does.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <setjmp.h>
@@ -282,6 +283,7 @@ test_idle_client_ringing_in_vain_is_not_heard_for_a_while(void **state)
 	sleep_for(START + LONG_NS);
 	assert_int_equal(poll(&look, 1, 0), 0);
 	/* Rings that bring work are never too many. */
+	assert_int_equal(next(now, 1, 1), IDLE_POLL);
 	for (i = 0; i < 2 * IDLE_VAIN_MAX; i++) {
 		idle_bell_ring(fd);
 		sleep_for(START + LONG_NS);
@@ -340,6 +342,82 @@ test_idle_doorbell_ends_sleep_and_is_cleared(void **state)
 		now + IDLE_SLEEP_MIN_NS);
 	close(fds[0]);
 	close(fds[1]);
+}
+
+static bool
+is_rung(int fd)
+{
+	struct pollfd look = { .fd = fd, .events = POLLIN };
+
+	return poll(&look, 1, 0) == 1;
+}
+
+/* Rung while nobody slept, too: none of that ends the next sleep. */
+static void
+test_idle_doorbell_rung_often_ends_one_sleep(void **state)
+{
+	uint64_t now = START + LONG_NS;
+	int fds[2];
+	int i;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, fds), 0);
+	idle_doorbell_add(&idle, fds[0]);
+	for (i = 0; i < 5; i++)
+		assert_int_equal(send(fds[1], "ring", i % 2 ? 4 : 0, 0), i % 2 ? 4 : 0);
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, now, UINT64_MAX, UINT64_MAX, 0), 0);
+	assert_false(is_rung(fds[0]));
+	close(fds[0]);
+	close(fds[1]);
+}
+
+/* When does a sleep end that began at now, with the doorbell rung before? 0: at once. */
+static uint64_t
+rung_sleep(int fd, uint64_t now)
+{
+	assert_int_equal(next(now, 0, 1), IDLE_ARM);
+	assert_true(send(fd, "x", 1, 0) == 1 || errno == EAGAIN);
+	idle_arm(&idle);
+	return idle_sleep(&idle, now, UINT64_MAX, UINT64_MAX, 0);
+}
+
+/* Somebody rings without end: one turn for each sleep that is not ended by that. */
+static void
+test_idle_doorbell_flood_is_not_heard_and_work_is(void **state)
+{
+	struct tp_abi_bell bell = { 0 };
+	uint64_t now = START + LONG_NS;
+	int own = idle_bell_open(), client = idle_bell_open();
+	int fds[2];
+	int i;
+
+	assert_int_equal(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, fds), 0);
+	idle_bell_add(&idle, &bell, own);
+	idle_doorbell_add(&idle, fds[0]);
+	idle_client_add(&idle, client);
+	for (i = 0; i < IDLE_VAIN_MAX; i++)
+		assert_int_equal(rung_sleep(fds[1], now), 0);
+	for (i = 0; i < 3; i++) {
+		assert_int_equal(rung_sleep(fds[1], now), now + IDLE_DEAF_NS);
+		assert_int_equal(rung_sleep(fds[1], now), 0);
+	}
+	assert_int_equal(next(now, 0, 1), IDLE_ARM);
+	assert_int_equal(idle.vain_count, IDLE_VAIN_MAX + 3);
+	/* Clients are heard all the while. */
+	idle_bell_ring(client);
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, now, UINT64_MAX, UINT64_MAX, 0), 0);
+	assert_false(is_rung(client));
+	/* One that brought work is worth being heard. */
+	assert_int_equal(next(now, 1, 1), IDLE_POLL);
+	for (i = 0; i < 2 * IDLE_VAIN_MAX; i++) {
+		assert_int_equal(rung_sleep(fds[1], now), 0);
+		assert_int_equal(next(now, 1, 1), IDLE_POLL);
+	}
+	close(fds[0]);
+	close(fds[1]);
+	close(client);
+	close(own);
 }
 
 /* Its port does not wake us any more: we look ourselves, and listen again later. */
@@ -419,6 +497,8 @@ main(void)
 		CASE(test_idle_client_ringing_in_vain_is_not_heard_for_a_while),
 		CASE(test_idle_port_and_extra_descriptors_end_sleep),
 		CASE(test_idle_doorbell_ends_sleep_and_is_cleared),
+		CASE(test_idle_doorbell_rung_often_ends_one_sleep),
+		CASE(test_idle_doorbell_flood_is_not_heard_and_work_is),
 		CASE(test_idle_port_broken_for_good_sleeps_blind),
 		CASE(test_idle_port_error_is_taken_and_port_heard),
 		CASE(test_idle_port_without_descriptor_stays_awake_longer),
