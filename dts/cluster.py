@@ -28,11 +28,17 @@ XDP_MTU = 3400
 XDP_ARGS = "busy_budget=0"
 # A tap device of the node's namespace, on a bridge there with its way out.
 TAP = "tap"
+# Network cards that are bound to vfio-pci, one a node, all on one network: where
+# TP_PCI names them, as 0000:01:00.0,0000:02:00.0,...
+PCI = "pci"
+PCI_DEVICES = tuple(filter(None, os.environ.get("TP_PCI", "").split(",")))
 
 # A dozen pollers share the cores of one machine here, perhaps with other work:
-# silence means less than between machines, so do not call it death that soon.
-PATIENT = {"lease_ms": 500, "fence_margin_ms": 100, "peer_timeout_ms": 1000,
-           "guard_lease_ms": 200}
+# silence means less than between machines, so do not call it death that soon. In a
+# machine whose instructions are emulated even less: TP_PATIENCE=3 there.
+PATIENT = {key: value * int(os.environ.get("TP_PATIENCE", "1")) for key, value in
+           {"lease_ms": 500, "fence_margin_ms": 100, "peer_timeout_ms": 1000,
+            "guard_lease_ms": 200}.items()}
 
 
 # Deadline of an access of the telepage command: only a hang should meet it.
@@ -58,7 +64,7 @@ class Cluster:
     def __init__(self, lab: Lab, network: Network, build: Path,
                  workers: int | tuple[int, ...] = 1, pmd: str = "af_packet",
                  settings: dict | None = None):
-        if pmd not in (*PMDS, XDP, TAP):
+        if pmd not in (*PMDS, XDP, TAP, PCI):
             raise LabError(f"no network of kind {pmd}")
         self.lab = lab
         self.network = network
@@ -108,6 +114,8 @@ class Cluster:
             parser["port 0"].update({"device": "net_tap0", "mtu": "1500"})
         if self.pmd == XDP:
             parser["port 0"].update({"device": "net_af_xdp0", "mtu": str(XDP_MTU)})
+        if self.pmd == PCI:
+            parser["port 0"]["device"] = PCI_DEVICES[number - 1]
         if self.pmd == "memif":
             self._config_memif(number, parser)
         for key, value in self.settings.items():
@@ -161,8 +169,9 @@ class Cluster:
             "--lcores", ",".join(lcores),
             "--file-prefix", self.prefixes[number],
             "--huge-dir", str(self.lab.dir / "huge"),
-            "--huge-unlink=existing", "--no-pci",
-            *self._devices(number),
+            "--huge-unlink=existing",
+            *(["-a", PCI_DEVICES[number - 1]] if self.pmd == PCI else
+              ["--no-pci", *self._devices(number)]),
         ]
 
     # -- nodes

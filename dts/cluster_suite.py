@@ -11,7 +11,8 @@ import filecmp
 import os
 from pathlib import Path
 
-from cluster import PATIENT, PMDS, XDP, XDP_MTU, Cluster, Load, xdp_is_missing
+from cluster import (PATIENT, PCI, PCI_DEVICES, PMDS, XDP, XDP_MTU, Cluster, Load,
+                     xdp_is_missing)
 from lab import LabError, run
 from network import Network
 import suite
@@ -23,9 +24,12 @@ MIB = 1 << 20
 def port_variants(xdp: bool = suite.FULL) -> tuple[dict, ...]:
     """Every kind of port, with one and with two workers a node.
 
-    AF_XDP in the suites that ask for it, for the time it takes, and in all with --full.
+    AF_XDP in the suites that ask for it, for the time it takes, and in all with --full;
+    network cards where there are some.
     """
     pmds = (*PMDS, XDP) if xdp or suite.FULL else PMDS
+    if PCI_DEVICES:
+        pmds = (*pmds, PCI)
     return tuple({"pmd": pmd, "workers": workers} for pmd in pmds for workers in (1, 2))
 
 
@@ -48,8 +52,11 @@ class ClusterSuite(TestSuite):
         is_xdp = self.variant["pmd"] == XDP
         if is_xdp and (reason := xdp_is_missing()):
             self.skip(reason)
+        is_pci = self.variant["pmd"] == PCI
+        if is_pci and len(PCI_DEVICES) < self.node_count:
+            self.skip(f"TP_PCI names {len(PCI_DEVICES)} devices of {self.node_count}")
         self.lab.hugepages(self.hugepages)
-        self.network = Network(self.lab, self.node_count,
+        self.network = Network(self.lab, self.node_count, port_count=0 if is_pci else 1,
                                mtu=XDP_MTU if is_xdp else 9000)
         self.cluster = None
         self.loads: list[Load] = []

@@ -46,6 +46,8 @@ class TestKillNode(ClusterSuite):
     def has_xdp_program(self, number: int) -> bool:
         """Whether the kernel runs one on the node's device."""
         node = self.network.node(number)
+        if not node.devices:
+            return False
         return "prog/xdp" in run("ip", "-n", node.netns, "link", "show", node.devices[0])
 
     def survivors(self, kept: str, results: list) -> None:
