@@ -198,9 +198,22 @@ suites_run()
 	done
 }
 
+# Virtual machines are for the suites vm*, where Debian has them for this machine.
+vm_packages_install()
+{
+	[ -z "$fast_only" ] || return 0
+	case "${suites[*]:-vm}" in
+	*vm*) ;;
+	*) return 0 ;;
+	esac
+	"$TP_ROOT/devtools/install-packages.sh" vm ||
+		say "no QEMU to be had: the suites of virtual machines are skipped"
+}
+
 main()
 {
 	"$TP_ROOT/devtools/install-packages.sh" || die "cannot install the packages"
+	vm_packages_install
 	scratch=$(mktemp -d /tmp/tp-test-XXXXXX)
 	if build_tree "$TP_ROOT/build"; then
 		if [ "${#suites[@]}" -gt 0 ]; then
