@@ -377,10 +377,15 @@ settle(struct core *core, const char *what)
 	uint64_t give_up = core->now + 12000 * SIM_MS, resting_at = core->now;
 	uint32_t n, w;
 
-	while (core->now < resting_at + REST_FOR) {
-		/* An engine may have just been told what it will act on at its next poll. */
+	for (;;) {
+		/*
+		 * An engine may have just been told what it will act on at its next poll.
+		 * The last event looked at counts, too: it may be one that ends the rest.
+		 */
 		if (!clients_are_done(core) || !engines_are_idle(core) || core->resetting != 0)
 			resting_at = core->now;
+		if (core->now >= resting_at + REST_FOR)
+			return;
 		if (core->now < give_up && step(core))
 			continue;
 		for (n = 0; n < core->node_count; n++) {
