@@ -24,7 +24,7 @@ tp_coherence_batch_add(struct tp_coherence_batch *batch, const struct tp_action 
 	const struct tp_coherence_msg *msg = &action->msg;
 
 	if ((msg->type != TP_MSG_GET_S && msg->type != TP_MSG_GET_M) || msg->flags != 0 ||
-	    action->type != TP_ACTION_SEND)
+	    msg->operand != 0 || action->type != TP_ACTION_SEND)
 		return false;
 	if (batch->count == 0) {
 		batch->msg = *msg;

@@ -347,6 +347,27 @@ coherence_cache_message(struct coherence_event *ev)
 	coherence_cache_step(ev, events[ev->msg->type]);
 }
 
+/*
+ * A page that cannot be read: as if it had been lost with its session, but that is
+ * known at once.
+ */
+void
+coherence_cache_unreadable(struct coherence_event *ev)
+{
+	struct coherence_request *request = coherence_request_of(ev);
+	uint8_t asked = ev->msg->type == TP_MSG_DATA_S ? TP_MSG_GET_S : TP_MSG_GET_M;
+
+	if (!cache_is_answer(ev) || request->sent != asked) {
+		ev->c->stats.stale_messages++;
+		return;
+	}
+	/* The copy that is here is the same. */
+	if (ev->page->state == CACHE_SM || ev->page->state == CACHE_SM_FWD)
+		coherence_cache_message(ev);
+	else
+		coherence_request_send(ev, request, asked, TP_MSG_F_RETRY);
+}
+
 void
 tp_coherence_guards_clear(struct tp_coherence *c, uint32_t region_id, uint32_t page_index,
 	uint64_t now, struct tp_outbox *outbox)

@@ -6,15 +6,25 @@
  */
 #include "table_priv.h"
 
+/* base: what home memory is, of a page that is sent; 0: not known. */
 static void
-send_home(struct coherence_event *ev, enum tp_coherence_msg_type type, uint64_t sequence,
-	uint8_t flags, bool payload)
+send_home_on_base(struct coherence_event *ev, enum tp_coherence_msg_type type, uint64_t sequence,
+	uint8_t flags, bool payload, rte_le64_t base)
 {
 	struct tp_coherence_msg msg;
 
 	coherence_msg_init(ev, &msg, type, sequence, 0);
 	msg.flags = flags;
+	if (ev->home != ev->c->config.node_id)
+		msg.operand = base;
 	coherence_send(ev, ev->home, coherence_worker_of(ev, ev->home), &msg, payload);
+}
+
+static void
+send_home(struct coherence_event *ev, enum tp_coherence_msg_type type, uint64_t sequence,
+	uint8_t flags, bool payload)
+{
+	send_home_on_base(ev, type, sequence, flags, payload, 0);
 }
 
 static uint64_t
@@ -47,6 +57,8 @@ hold(struct coherence_event *ev)
 	frame->txn = rte_le_to_cpu_32(ev->msg->txn);
 	frame->sequence = msg_sequence(ev);
 	frame->unblock = 0;
+	frame->base = ev->msg->operand;
+	frame->home_base = ev->msg->compare;
 }
 
 static void
@@ -81,9 +93,10 @@ answer(struct coherence_event *ev)
 		msg.flags = TP_MSG_F_UNBLOCK;
 		msg.requester = rte_cpu_to_le_16(frame->requester);
 		msg.requester_worker = rte_cpu_to_le_16(frame->requester_worker);
+		msg.operand = frame->base;
 		coherence_send(ev, frame->requester, frame->requester_worker, &msg, true);
 	}
-	send_home(ev, TP_MSG_WB, frame->sequence, 0, true);
+	send_home_on_base(ev, TP_MSG_WB, frame->sequence, 0, true, frame->home_base);
 	ev->page->answered = (uint32_t)frame->sequence;
 }
 

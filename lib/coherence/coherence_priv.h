@@ -153,7 +153,10 @@ struct coherence_frame {
 	uint64_t sequence;	/* of the pending INV or FWD; stays for a repeated WB */
 	uint64_t granted;	/* sequence of the grant of the copy */
 	uint64_t unblock;	/* sequence of the UNBLOCK that may have to be repeated; 0 none */
+	rte_le64_t base;	/* of the pending FWD: what the requester holds still */
+	rte_le64_t home_base;	/* and what home memory is */
 };
+static_assert(sizeof(struct coherence_frame) == 64, "a line");
 
 struct coherence_region {
 	const struct tp_region *region;
@@ -377,6 +380,7 @@ struct coherence_event {
 	uint16_t from_worker;
 	bool has_payload;			/* COPY_IN is possible */
 	bool has_token;
+	bool unreadable;			/* a page belongs to it that could not be read */
 	uint8_t reason;				/* LOSE: enum tp_reason */
 };
 
@@ -470,6 +474,7 @@ uint32_t coherence_waiter_poll(struct tp_coherence *c);
 /* cache.c */
 void coherence_cache_step(struct coherence_event *ev, enum cache_event event);
 void coherence_cache_message(struct coherence_event *ev);
+void coherence_cache_unreadable(struct coherence_event *ev);
 void coherence_cache_repeat(struct coherence_event *ev);
 bool coherence_cache_is_stable(unsigned int state);
 struct coherence_cache_rule;
@@ -477,6 +482,7 @@ struct coherence_cache_rule;
 /* home.c */
 void coherence_home_step(struct coherence_event *ev, enum home_event event);
 void coherence_home_message(struct coherence_event *ev);
+void coherence_home_unreadable(struct coherence_event *ev);
 bool coherence_home_entry(struct coherence_event *ev);
 bool coherence_home_is_stable(unsigned int state);
 void coherence_home_nack(struct coherence_event *ev, uint16_t node, uint16_t worker, uint32_t txn,

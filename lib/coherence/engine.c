@@ -58,6 +58,16 @@ config_is_valid(const struct tp_coherence_config *config)
 		config->home_slot_count == 0;
 }
 
+/* Zeroed, and each item of a line's size in one line. */
+static void *
+lines_alloc(size_t bytes)
+{
+	void *memory = aligned_alloc(RTE_CACHE_LINE_SIZE,
+		RTE_ALIGN_CEIL(bytes, (size_t)RTE_CACHE_LINE_SIZE));
+
+	return memory == NULL ? NULL : memset(memory, 0, bytes);
+}
+
 static bool
 pools_alloc(struct tp_coherence *c)
 {
@@ -66,7 +76,7 @@ pools_alloc(struct tp_coherence *c)
 
 	c->regions = calloc(REGION_COUNT_MAX, sizeof(*c->regions));
 	c->region_hash = calloc(REGION_HASH_COUNT, sizeof(*c->region_hash));
-	c->frames = calloc(c->frame_count, sizeof(*c->frames));
+	c->frames = lines_alloc(c->frame_count * sizeof(*c->frames));
 	c->requests = calloc(c->request_total, sizeof(*c->requests));
 	c->waiters = calloc(config->waiter_count, sizeof(*c->waiters));
 	c->busy = calloc(config->busy_count, sizeof(*c->busy));

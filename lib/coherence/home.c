@@ -329,3 +329,26 @@ coherence_home_message(struct coherence_event *ev)
 		break;
 	}
 }
+
+/*
+ * A WB or PUT_M whose page cannot be read. What is awaited is asked for again, and
+ * comes whole then: nobody holds anything of which it could be a change.
+ */
+void
+coherence_home_unreadable(struct coherence_event *ev)
+{
+	const struct coherence_busy *busy = coherence_busy_of(ev);
+	unsigned int state = ev->entry->state;
+
+	if (ev->msg->type == TP_MSG_PUT_M) {
+		coherence_home_nack(ev, ev->from, ev->from_worker,
+			rte_le_to_cpu_32(ev->msg->txn), TP_EXHAUSTED, TP_MSG_F_RETRY);
+		coherence_token_done(ev);
+	} else if ((state == HOME_M_FWD_S || state == HOME_M_FWD_M || state == HOME_M_RECALL) &&
+		   busy->old_owner == ev->from &&
+		   rte_le_to_cpu_64(ev->msg->sequence) == ev->entry->sequence) {
+		coherence_home_forward(ev);
+	} else {
+		home_stale_wb(ev);
+	}
+}

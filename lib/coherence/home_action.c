@@ -52,10 +52,10 @@ refuse(struct coherence_event *ev, enum tp_reason reason, uint8_t flags)
 	return WAY_STAY;
 }
 
-/* Home memory to a requester; to this node itself it is in place. */
+/* Home memory to a requester, who holds base still; to this node itself it is in place. */
 static void
-data(struct coherence_event *ev, enum tp_coherence_msg_type type, uint16_t node, uint16_t worker,
-	uint32_t txn, uint8_t flags)
+data_on_base(struct coherence_event *ev, enum tp_coherence_msg_type type, uint16_t node,
+	uint16_t worker, uint32_t txn, uint8_t flags, rte_le64_t base)
 {
 	struct tp_coherence_msg msg;
 	bool zero = ev->page->frame == 0 || ev->page->flags & PAGE_ZERO;
@@ -66,7 +66,17 @@ data(struct coherence_event *ev, enum tp_coherence_msg_type type, uint16_t node,
 	msg.flags = flags;
 	if (zero && node != ev->c->config.node_id)
 		msg.flags |= TP_MSG_F_ZERO;
+	else if (node != ev->c->config.node_id)
+		msg.operand = base;
 	coherence_send(ev, node, worker, &msg, !zero || node == ev->c->config.node_id);
+}
+
+/* The same for one of whom nothing is known, or not any more. */
+static void
+data(struct coherence_event *ev, enum tp_coherence_msg_type type, uint16_t node, uint16_t worker,
+	uint32_t txn, uint8_t flags)
+{
+	data_on_base(ev, type, node, worker, txn, flags, 0);
 }
 
 /* The contents that came with the message become home memory. */
@@ -100,15 +110,19 @@ has_other(const struct coherence_event *ev, uint32_t but)
 	return false;
 }
 
+/* request: the GET_M of that node. */
 static void
-grant(struct coherence_event *ev, uint16_t node, uint16_t worker, uint32_t txn, bool upgrade)
+grant(struct coherence_event *ev, uint16_t node, uint16_t worker,
+	const struct tp_coherence_msg *request, bool upgrade)
 {
+	uint32_t txn = rte_le_to_cpu_32(request->txn);
+
 	sharers_clear(ev);
 	ev->entry->owner = node;
 	if (upgrade)
 		reply(ev, TP_MSG_GRANT_M, node, worker, txn, 0, 0);
 	else
-		data(ev, TP_MSG_DATA_M, node, worker, txn, 0);
+		data_on_base(ev, TP_MSG_DATA_M, node, worker, txn, 0, request->operand);
 }
 
 /* The page's contents are nowhere any more. */
@@ -141,6 +155,8 @@ coherence_home_forward(struct coherence_event *ev)
 		rte_le_to_cpu_32(busy->msg.txn));
 	msg.requester = rte_cpu_to_le_16(busy->requester);
 	msg.requester_worker = rte_cpu_to_le_16(busy->requester_worker);
+	if (type != TP_MSG_RECALL)
+		msg.operand = busy->msg.operand;
 	coherence_send(ev, busy->old_owner, coherence_worker_of(ev, busy->old_owner), &msg,
 		false);
 }
@@ -153,7 +169,8 @@ home_get_s(struct coherence_event *ev)
 	ev->entry->sequence++;
 	if (!coherence_mutant(ev->c, MUTANT_forget_sharer))
 		tp_directory_sharer_add(sharers_of(ev), ev->entry, ev->from);
-	data(ev, TP_MSG_DATA_S, ev->from, ev->from_worker, msg_txn(ev), 0);
+	data_on_base(ev, TP_MSG_DATA_S, ev->from, ev->from_worker, msg_txn(ev), 0,
+		ev->msg->operand);
 	return WAY_NEXT;
 }
 
@@ -164,7 +181,7 @@ home_get_m(struct coherence_event *ev)
 	if (!coherence_frame_take(ev))
 		return refuse(ev, TP_EXHAUSTED, 0);
 	ev->entry->sequence++;
-	grant(ev, ev->from, ev->from_worker, msg_txn(ev), false);
+	grant(ev, ev->from, ev->from_worker, ev->msg, false);
 	return WAY_NEXT;
 }
 
@@ -192,8 +209,7 @@ finish_inv(struct coherence_event *ev)
 			busy->since);
 		return WAY_ALT;
 	}
-	grant(ev, busy->requester, busy->requester_worker, rte_le_to_cpu_32(busy->msg.txn),
-		busy->upgrade);
+	grant(ev, busy->requester, busy->requester_worker, &busy->msg, busy->upgrade);
 	return WAY_NEXT;
 }
 
@@ -233,7 +249,7 @@ home_get_m_shared(struct coherence_event *ev)
 		return refuse(ev, TP_EXHAUSTED, 0);
 	if (!has_other(ev, ev->from)) {
 		ev->entry->sequence++;
-		grant(ev, ev->from, ev->from_worker, msg_txn(ev), keeps);
+		grant(ev, ev->from, ev->from_worker, ev->msg, keeps);
 		return WAY_ALT;
 	}
 	busy = coherence_busy_start(ev);

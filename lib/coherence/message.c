@@ -157,7 +157,7 @@ message_is_valid(const struct coherence_event *ev, uint32_t payload_bytes)
 	uint32_t expected = kind->payload && !(ev->msg->flags & NO_PAGE) ? page_bytes : 0;
 	uint16_t requester = rte_le_to_cpu_16(ev->msg->requester);
 
-	if (payload_bytes != expected)
+	if (ev->unreadable ? expected == 0 : payload_bytes != expected)
 		return false;
 	if (ev->home > ev->c->config.node_id_max)
 		return false;
@@ -295,6 +295,35 @@ message_locate(struct coherence_event *ev, uint32_t payload_bytes)
 	return true;
 }
 
+/* The message is checked and its page found. false: it is dealt with. */
+static bool
+message_take(struct coherence_event *ev, uint32_t payload_bytes)
+{
+	const struct tp_coherence_msg *msg = ev->msg;
+	struct tp_coherence *c = ev->c;
+
+	if (msg->type == 0 || msg->type >= TP_MSG_COUNT) {
+		c->stats.bad_messages++;
+		return false;
+	}
+	ev->has_token = message_kinds[msg->type].request;
+	ev->has_payload = payload_bytes != 0 || msg->flags & (TP_MSG_F_IN_PLACE | TP_MSG_F_ZERO);
+	/* It has not come up here: its session was made while this node was fenced. */
+	if (ev->from <= c->config.node_id_max && c->peers[ev->from].worker_count == 0) {
+		message_drop(ev, &c->stats.stale_messages);
+		return false;
+	}
+	if (!message_is_formed(c, ev->from, ev->from_worker, msg)) {
+		message_drop(ev, &c->stats.bad_messages);
+		return false;
+	}
+	if (c->peers[ev->from].muted) {
+		message_drop(ev, &c->stats.stale_messages);
+		return false;
+	}
+	return message_locate(ev, payload_bytes);
+}
+
 void
 tp_coherence_message(struct tp_coherence *c, uint16_t from_node, uint16_t from_worker,
 	const struct tp_coherence_msg *msg, uint32_t payload_bytes, uint64_t token, uint64_t now,
@@ -311,29 +340,36 @@ tp_coherence_message(struct tp_coherence *c, uint16_t from_node, uint16_t from_w
 
 	c->out = outbox;
 	c->now = now;
-	if (msg->type == 0 || msg->type >= TP_MSG_COUNT) {
-		c->stats.bad_messages++;
-		return;
-	}
-	ev.has_token = message_kinds[msg->type].request;
-	ev.has_payload = payload_bytes != 0 || msg->flags & (TP_MSG_F_IN_PLACE | TP_MSG_F_ZERO);
-	/* It has not come up here: its session was made while this node was fenced. */
-	if (from_node <= c->config.node_id_max && c->peers[from_node].worker_count == 0) {
-		message_drop(&ev, &c->stats.stale_messages);
-		return;
-	}
-	if (!message_is_formed(c, from_node, from_worker, msg)) {
-		message_drop(&ev, &c->stats.bad_messages);
-		return;
-	}
-	if (c->peers[from_node].muted) {
-		message_drop(&ev, &c->stats.stale_messages);
-		return;
-	}
-	if (!message_locate(&ev, payload_bytes))
+	if (!message_take(&ev, payload_bytes))
 		return;
 	if (message_kinds[msg->type].to_home)
 		coherence_home_message(&ev);
 	else
 		coherence_cache_message(&ev);
+}
+
+void
+tp_coherence_message_unreadable(struct tp_coherence *c, uint16_t from_node,
+	uint16_t from_worker, const struct tp_coherence_msg *msg, uint64_t token, uint64_t now,
+	struct tp_outbox *outbox)
+{
+	struct coherence_event ev = {
+		.c = c,
+		.msg = msg,
+		.token = token,
+		.since = now,
+		.from = from_node,
+		.from_worker = from_worker,
+		.unreadable = true,
+	};
+
+	c->out = outbox;
+	c->now = now;
+	if (!message_take(&ev, 0))
+		return;
+	c->stats.unreadable++;
+	if (message_kinds[msg->type].to_home)
+		coherence_home_unreadable(&ev);
+	else
+		coherence_cache_unreadable(&ev);
 }

@@ -75,6 +75,20 @@ coherence_page_slot(const struct coherence_event *ev)
 	return ev->page->frame == 0 ? TP_SLOT_ABSENT : coherence_slot(ev->c, ev->page->frame - 1);
 }
 
+uint32_t
+tp_coherence_page_slot(const struct tp_coherence *c, uint32_t region_id, uint32_t page_index)
+{
+	const struct coherence_region *region = coherence_region_find(c, region_id);
+	const struct coherence_page *page;
+
+	if (region == NULL || page_index >= region->region->page_count)
+		return TP_SLOT_ABSENT;
+	page = &region->pages[page_index];
+	if (page->frame == 0 || page->flags & PAGE_ZERO)
+		return TP_SLOT_ABSENT;
+	return coherence_slot(c, page->frame - 1);
+}
+
 /* Tell who keeps the slots what comes. */
 void
 coherence_slot_hint(const struct coherence_event *ev, uint32_t offset, uint32_t bytes, bool later)

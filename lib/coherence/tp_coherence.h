@@ -295,6 +295,28 @@ void tp_coherence_message(struct tp_coherence *coherence, uint16_t from_node, ui
 			  const struct tp_coherence_msg *msg, uint32_t payload_bytes,
 			  uint64_t token, uint64_t now, struct tp_outbox *outbox);
 
+/**
+ * Event: a message with a page that cannot be read here, a change of contents that this
+ * node does not hold (docs/protocol.md section 7.3). It counts as lost, but for sure and
+ * alone: the page is asked for again, or asked to be sent again.
+ *
+ * @param msg  DATA_S, DATA_M, WB or PUT_M; anything else is counted as malformed.
+ * Others as for tp_coherence_message().
+ */
+void tp_coherence_message_unreadable(struct tp_coherence *coherence, uint16_t from_node,
+				     uint16_t from_worker, const struct tp_coherence_msg *msg,
+				     uint64_t token, uint64_t now, struct tp_outbox *outbox);
+
+/**
+ * The slot that holds a page's contents here, as far as the engine needs them: its copy,
+ * or home memory.
+ *
+ * @return TP_SLOT_ABSENT: none, or they count as zero. Any numbers may be given.
+ * @threads Owner lcore. @cost Lookup of the region.
+ */
+uint32_t tp_coherence_page_slot(const struct tp_coherence *coherence, uint32_t region_id,
+				uint32_t page_index);
+
 /** Event: no guard names a page that was REVOKEd any more. */
 void tp_coherence_guards_clear(struct tp_coherence *coherence, uint32_t region_id,
 			       uint32_t page_index, uint64_t now, struct tp_outbox *outbox);
@@ -369,7 +391,8 @@ uint64_t tp_coherence_next_timer(const struct tp_coherence *coherence);
 	STAT(atomics_refused,   "atomics not run: spent, or settled as not done")	\
 	STAT(atomics_repeated,  "atomics answered from the results kept")		\
 	STAT(settled,           "atomics whose fate was told")	\
-	STAT(fetches,           "pages asked for before anybody waited for them")
+	STAT(fetches,           "pages asked for before anybody waited for them")	\
+	STAT(unreadable,        "pages that could not be read and were asked for again")
 
 struct tp_coherence_stats {
 #define TP_COHERENCE_STAT_AS_FIELD(name, help) uint64_t name;

@@ -77,10 +77,19 @@ struct tp_coherence_msg {
 	rte_le32_t page_index;
 	rte_le64_t generation;		/* of the region */
 	rte_le64_t sequence;		/* home's transaction on this page; AMO, SETTLE: the atomic's */
-	rte_le64_t operand;		/* AMO: operand; *_RESULT: old value; not done: ns, kept.c */
-	rte_le64_t compare;		/* AMO: compare value of CAS; SETTLE: node of the atomic */
+	rte_le64_t operand;		/* AMO: operand; *_RESULT: old value; not done: ns, kept.c;
+					 * GET, FWD, DATA, WB: see below */
+	rte_le64_t compare;		/* AMO: compare value of CAS; SETTLE: node of the atomic;
+					 * FWD, RECALL: see below */
 	rte_le64_t identity;		/* AMO, SETTLE: incarnation of the client << 16 | AMO: ms left */
 };
+
+/*
+ * Bases of deltas (docs/protocol.md section 7.3), 0 for none. GET and FWD say in
+ * operand which contents the requester holds still, FWD and RECALL in compare what
+ * home memory is. In a DATA or WB that an engine sends, operand is what its receiver
+ * said so: it is for whoever encodes the page, and not on the wire.
+ */
 
 /* Before a page the header ends here: what follows would be 0. So three packets of 1500 hold a page. */
 #define TP_MSG_PAGE_HEADER 40u

@@ -3,6 +3,7 @@
  *
  * The core harness: coherence engines, everything around them modelled.
  *   core_exec.c    carries out what an engine decided; words and guards
+ *   core_base.c    pages as changes of what the receiver holds
  *   core_net.c     messages, sessions between nodes, membership
  *   core_client.c  client programs: hits and misses
  *   core_fault.c   the fault plan: what goes wrong when, and region resets
@@ -36,9 +37,18 @@ struct content {
 	uint64_t word[SIM_WORDS];
 };
 
+/* What lib/node remembers of pages that were exchanged: core_base.c. */
+struct core_base {
+	uint64_t check;			/* 0: nothing */
+	struct content content;
+	bool home;			/* home memory is this */
+};
+
 struct core_message {
 	struct tp_coherence_msg msg;
-	struct content content;
+	struct content content;		/* or its difference from the base */
+	uint64_t base_check;		/* of that; 0: there is none */
+	uint64_t page_check;
 	struct tp_coherence_item items[TP_BATCH_PAGES - 1];	/* of a batch */
 	uint32_t item_count;
 	uint64_t token;
@@ -93,6 +103,9 @@ struct core_worker {
 	bool poll_scheduled;
 	uint64_t timer_at;		/* earliest timer event in the queue */
 	const struct content *incoming;
+	struct content decoded;
+	struct core_base bases[SIM_PAGES_MAX];
+	bool base_off;			/* what is sent now tells of none */
 	uint64_t tokens[CORE_TOKENS];	/* requests whose credit is not back */
 	uint32_t token_count;
 	uint32_t clear[SIM_PAGES_MAX];	/* pages whose guards were found clear */
@@ -198,6 +211,11 @@ void core_guards_look(struct core *core, uint32_t n, uint32_t w);
 void core_region_words_clear(struct core *core, uint32_t n);
 
 /* core_net.c */
+const struct core_base *core_base_of(struct core *core, uint32_t n, uint32_t w,
+	const struct tp_coherence_msg *msg);
+void core_base_tell(struct core *core, uint32_t n, uint32_t w, struct core_message *m);
+void core_base_encode(struct core *core, uint32_t n, uint32_t w, struct core_message *m);
+bool core_base_decode(struct core *core, uint32_t n, uint32_t w, const struct core_message *m);
 void core_send(struct core *core, uint32_t n, uint32_t w, const struct tp_action *action);
 void core_gather_end(struct core *core, uint32_t n, uint32_t w);
 void core_receive(struct core *core, uint32_t n, const struct queue_event *event);

@@ -87,6 +87,7 @@ carry_out(struct core *core, uint32_t n, uint32_t w, const struct tp_action *act
 	switch (action->type) {
 	case TP_ACTION_SEND:
 		if (worker->gathering && action->node != n + 1 &&
+		    core_base_of(core, n, w, &action->msg) == NULL &&
 		    tp_coherence_batch_add(&worker->batch, action))
 			break;
 		core_send(core, n, w, action);

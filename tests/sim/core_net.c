@@ -92,12 +92,15 @@ send_message(struct core *core, uint32_t n, uint32_t w, const struct tp_action *
 
 	if (action->kept != NULL)
 		m.msg.operand = *action->kept;
+	core_base_tell(core, n, w, &m);
 	msg_trace(core, "send", n, to, &action->msg);
 	if (action->slot != TP_SLOT_ABSENT) {
 		if (action->slot >= core->nodes[n].slot_count)
 			core_fail(core, "node %u sends slot %u", n + 1, action->slot);
 		m.content = core->nodes[n].slots[action->slot];
 		m.payload_bytes = 4096;
+		if (to != n)
+			core_base_encode(core, n, w, &m);
 	}
 	if (to == n) {
 		if (action->worker != w)
@@ -179,9 +182,18 @@ hand_in(struct core *core, uint32_t n, uint32_t w, const struct core_message *m,
 		printf("%12" PRIu64 "          cache %s home %s\n", core->now, info.cache_state,
 		       info.home_state);
 	}
-	worker->incoming = m->payload_bytes == 0 ? NULL : &m->content;
-	tp_coherence_message(worker->engine, (uint16_t)(m->from + 1), (uint16_t)m->from_worker,
-		&m->msg, m->payload_bytes, token, core->now, &worker->outbox);
+	if (m->from == n || core_base_decode(core, n, w, m)) {
+		if (m->from == n)
+			worker->incoming = m->payload_bytes == 0 ? NULL : &m->content;
+		tp_coherence_message(worker->engine, (uint16_t)(m->from + 1),
+			(uint16_t)m->from_worker, &m->msg, m->payload_bytes, token, core->now,
+			&worker->outbox);
+	} else {
+		core_trace(core, "  unreadable", n, m->msg.type, 0);
+		worker->base_off = true;
+		tp_coherence_message_unreadable(worker->engine, (uint16_t)(m->from + 1),
+			(uint16_t)m->from_worker, &m->msg, token, core->now, &worker->outbox);
+	}
 	if (stats->bad_messages != bad)
 		core_trace(core, "  bad", n, m->msg.type, 0);
 	if (stats->stale_messages != stale)
@@ -189,6 +201,7 @@ hand_in(struct core *core, uint32_t n, uint32_t w, const struct core_message *m,
 	if (stats->protocol_errors != wrong)
 		core_trace(core, "  wrong", n, m->msg.type, 0);
 	core_run(core, n, w);
+	worker->base_off = false;
 }
 
 static void

@@ -18,7 +18,8 @@
 	MUTANT(ignored_lease,      cluster, "clients serve hits past their node's lease") \
 	MUTANT(skipped_guard_wait, cluster, "the node does not see the clients' guards") \
 	MUTANT(late_notice,        cluster, "nodes take 200 ms to find that one is silent") \
-	MUTANT(late_deadline,      core,    "the engine answers after the deadline")
+	MUTANT(late_deadline,      core,    "the engine answers after the deadline") \
+	MUTANT(unchecked_base,     core,    "a change is believed to be one of what is held")
 
 enum sim_mutant {
 	SIM_MUTANT_none = TP_COHERENCE_MUTANT_COUNT - 1,
