@@ -66,6 +66,16 @@ struct tp_codec {
 
 #define CODEC_DEFLATE_LEVEL_BYTES ISAL_DEF_LVL1_SMALL
 
+/* ISA-L's AVX code leaves the upper halves dirty, which slows every SSE instruction after it. */
+static inline void
+codec_upper_halves_clear(void)
+{
+#ifdef __x86_64__
+	if (__builtin_cpu_supports("avx"))
+		__asm__ volatile("vzeroupper");
+#endif
+}
+
 /** Bytes written to out, or -ENOSPC: not within room. */
 int codec_lz4_encode(struct tp_codec *codec, const uint8_t *in, uint32_t in_bytes, uint8_t *out,
 		     uint32_t room);

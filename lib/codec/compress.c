@@ -8,16 +8,6 @@
 
 #include "codec_priv.h"
 
-/* ISA-L's AVX code leaves the upper halves dirty, which slows every SSE instruction after it. */
-static void
-upper_halves_clear(void)
-{
-#ifdef __x86_64__
-	if (__builtin_cpu_supports("avx"))
-		__asm__ volatile("vzeroupper");
-#endif
-}
-
 int
 codec_lz4_encode(struct tp_codec *codec, const uint8_t *in, uint32_t in_bytes, uint8_t *out,
 	uint32_t room)
@@ -59,7 +49,7 @@ codec_deflate_encode(struct tp_codec *codec, const uint8_t *in, uint32_t in_byte
 	stream->next_out = out;
 	stream->avail_out = room;
 	ret = isal_deflate_stateless(stream);
-	upper_halves_clear();
+	codec_upper_halves_clear();
 	return ret == COMP_OK && stream->avail_in == 0 ? (int)stream->total_out : -ENOSPC;
 }
 
@@ -76,7 +66,7 @@ codec_deflate_decode(struct tp_codec *codec, const uint8_t *in, uint32_t in_byte
 	state->next_out = out;
 	state->avail_out = out_bytes;
 	ret = isal_inflate_stateless(state);
-	upper_halves_clear();
+	codec_upper_halves_clear();
 	if (ret != ISAL_DECOMP_OK || state->total_out != out_bytes || state->avail_in != 0)
 		return -EBADMSG;
 	return 0;

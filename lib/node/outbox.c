@@ -142,6 +142,7 @@ outbox_send_action(struct tp_worker *worker, const struct tp_action *action)
 	};
 	struct worker_region *region;
 	const void *payload;
+	bool told = false;
 
 	if (unlikely(action->kept != NULL))
 		message.msg.operand = rte_cpu_to_le_64(*action->kept);
@@ -159,7 +160,9 @@ outbox_send_action(struct tp_worker *worker, const struct tp_action *action)
 		worker->stats.messages_dropped++;
 		return;
 	}
-	if (unlikely(worker->gathering) && worker_gather_add(worker, action))
+	if (unlikely(worker->codec.bases_on) && message.slot == TP_SLOT_ABSENT)
+		told = worker_codec_tell(worker, &message);
+	if (unlikely(worker->gathering) && !told && worker_gather_add(worker, action))
 		return;
 	payload = message.slot == TP_SLOT_ABSENT ? NULL : worker_slot(worker, message.slot);
 	if (unlikely(worker->codec.on) && payload != NULL)

@@ -8,6 +8,8 @@
  * of it is a member. PEER_DOWN and PEER_UP of the coherence engine come from the
  * first, PEER_FENCED and HOME_RESET from the second.
  */
+#include <errno.h>
+
 #include "node_wire_priv.h"
 #include "worker_priv.h"
 
@@ -100,8 +102,12 @@ message_coherence(struct tp_worker *worker, const struct tp_message *message)
 	} else {
 		memcpy(&msg, head, sizeof(msg));
 	}
-	if (unlikely(worker_codec_is_encoded(&msg))) {
-		payload_bytes = worker_codec_decode(worker, message, &msg, bytes);
+	if (unlikely(worker->codec.bases_on || worker_codec_is_encoded(&msg))) {
+		payload_bytes = worker_codec_receive(worker, message, &msg, bytes);
+		if (payload_bytes == -ESTALE) {
+			worker_codec_unreadable(worker, message, &msg);
+			return;
+		}
 		if (payload_bytes < 0) {
 			message_bad(worker, message);
 			return;

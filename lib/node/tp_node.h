@@ -62,6 +62,7 @@ struct tp_node_config {
 	uint32_t cache_mib;
 	uint32_t home_mib;
 	uint32_t heap_mib;
+	uint32_t codec_base_mib;	/* contents remembered, to send changes of them on slow links */
 	uint32_t lease_ms;
 	uint32_t fence_margin_ms;
 	uint32_t guard_lease_ms;

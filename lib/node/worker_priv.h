@@ -166,9 +166,32 @@ struct worker_stash {
 
 #define WORKER_CODEC_PAGE 4096u		/* what choosers count in; no slot is smaller */
 
+/* Contents of a page that others may hold, too: base.c. */
+struct worker_base {
+	uint8_t *page;
+	uint64_t sum;			/* of it; 0: nothing is held */
+	uint64_t told_until;		/* a request says that it is here */
+	uint32_t region_id;
+	uint32_t page_index;
+	uint32_t used;			/* when, by the clock of struct worker_bases */
+	bool home;			/* home memory is this */
+};
+
+struct worker_bases {
+	struct worker_base *entries;
+	uint8_t *pages;
+	uint32_t count;			/* a power of two; 0: no bases */
+	uint32_t clock;
+	bool hushed;			/* what is sent now tells of none */
+};
+
+#define WORKER_BASE_HEADER 16u		/* of a payload: docs/protocol.md section 7.3 */
+
 /* Contents of pages on the wire: codec.c. */
 struct worker_codec {
 	bool on;			/* some link is slow enough to look at pages */
+	bool bases_on;			/* ... and for changes of them */
+	struct worker_bases bases;
 	struct tp_codec *codec;
 	/* Each as large as the largest page that is sent. */
 	uint8_t *page;			/* being encoded */
@@ -311,6 +334,7 @@ struct worker_config {
 	void (*wake)(void *ctx);	/* the control side, after an event; NULL: it never sleeps */
 	void *wake_ctx;
 	uint32_t link_ns_per_kib[TP_ENDPOINT_LINKS_MAX];
+	uint32_t base_count;		/* pages remembered for changes; 0: none */
 	const struct tp_codec_cost *codec_costs;
 	uint64_t (*codec_now_ns)(void *ctx);
 	void *codec_now_ctx;
@@ -465,8 +489,21 @@ void worker_codec_fini(struct tp_worker *worker);
 const void *worker_codec_encode(struct tp_worker *worker, struct worker_message *message,
 	const void *page);
 bool worker_codec_is_encoded(const struct tp_coherence_msg *msg);
-int worker_codec_decode(struct tp_worker *worker, const struct tp_message *message,
+int worker_codec_receive(struct tp_worker *worker, const struct tp_message *message,
 	struct tp_coherence_msg *msg, uint32_t header_bytes);
+void worker_codec_unreadable(struct tp_worker *worker, const struct tp_message *message,
+	struct tp_coherence_msg *msg);
+bool worker_codec_tell(struct tp_worker *worker, struct worker_message *message);
+
+/* base.c */
+int worker_bases_init(struct worker_bases *bases, uint32_t count, uint32_t page_bytes);
+void worker_bases_fini(struct worker_bases *bases);
+struct worker_base *worker_base_find(const struct worker_bases *bases, uint32_t region_id,
+	uint32_t page_index);
+void worker_base_save(struct tp_worker *worker, uint32_t region_id, uint32_t page_index,
+	const void *page, uint32_t page_bytes, uint64_t sum, bool home);
+uint64_t worker_base_tell(struct tp_worker *worker, const struct tp_coherence_msg *msg);
+void worker_base_forget(struct tp_worker *worker, uint32_t region_id, uint32_t page_index);
 
 /* stash.c: what the endpoint refused */
 int worker_stash_init(struct tp_worker *worker);

@@ -47,6 +47,7 @@ struct cluster {
 	uint64_t lease_ns;		/* the same */
 	bool short_of_room;	/* frames and stash as small as they can be */
 	uint32_t link_ns_per_kib;	/* 0: pages go as they are */
+	uint32_t base_slots;		/* 0: never as changes */
 	struct cluster_node nodes[CLUSTER_NODES + 1];	/* by id */
 };
 
@@ -105,6 +106,9 @@ cluster_steer(void *ctx, uint16_t from, uint8_t to, struct tp_frame *frame)
 /* Of the simulated nodes, which have no clock to time codecs by. */
 static const struct tp_codec_cost codec_costs[TP_CODEC_COUNT] = {
 	[TP_CODEC_RAW] = { 0, 60, 4096 },
+	[TP_CODEC_SAME] = { 30, 60, 16 },
+	[TP_CODEC_DELTA] = { 40, 80, 27 },
+	[TP_CODEC_DELTA_LZ4] = { 50, 90, 27 },
 	[TP_CODEC_LZ4] = { 700, 300, 40 },
 	[TP_CODEC_DEFLATE] = { 5000, 2000, 60 },
 };
@@ -131,6 +135,7 @@ cluster_node_start(struct cluster *cluster, uint16_t id)
 		.tx_frames = cluster->short_of_room ? TP_ENDPOINT_TX_FRAMES_MIN : 0,
 		.stash_count = cluster->short_of_room ? 2 : 0,
 		.link_ns_per_kib = { cluster->link_ns_per_kib },
+		.base_slots = cluster->base_slots,
 		.codec_costs = codec_costs,
 		.seed = 1,
 	};

@@ -172,6 +172,21 @@ tp_coherence_message(struct tp_coherence *coherence, uint16_t from_node, uint16_
 }
 
 void
+tp_coherence_message_unreadable(struct tp_coherence *coherence, uint16_t from_node,
+	uint16_t from_worker, const struct tp_coherence_msg *msg, uint64_t token, uint64_t now,
+	struct tp_outbox *outbox)
+{
+	tp_coherence_message(coherence, from_node, from_worker, msg, 0, token, now, outbox);
+}
+
+uint32_t
+tp_coherence_page_slot(const struct tp_coherence *coherence, uint32_t region_id,
+	uint32_t page_index)
+{
+	return TP_SLOT_ABSENT;
+}
+
+void
 tp_coherence_guards_clear(struct tp_coherence *coherence, uint32_t region_id,
 	uint32_t page_index, uint64_t now, struct tp_outbox *outbox)
 {

@@ -52,7 +52,14 @@ fuzz_begin_with(bool inject)
 	if (fuzz.cluster != NULL)
 		return;
 	rte_log_set_global_level(RTE_LOG_EMERG);
-	fuzz.cluster = cluster_create_any((const uint16_t[]){ 2, 2 }, 16, inject);
+	fuzz.cluster = calloc(1, sizeof(*fuzz.cluster));
+	assert_non_null(fuzz.cluster);
+	fuzz.cluster->cache_slots = 16;
+	fuzz.cluster->inject = inject;
+	/* So that pages are encoded, and changes of them sent and taken. */
+	fuzz.cluster->link_ns_per_kib = 8192;
+	fuzz.cluster->base_slots = 32;
+	cluster_begin(fuzz.cluster, (const uint16_t[]){ 2, 2 });
 	atexit(fuzz_end);
 	cluster_attach(fuzz.cluster, 1, &fuzz.honest);
 	assert_int_equal(tp_client_region_create(fuzz.honest.client, &config, &fuzz.region), 0);

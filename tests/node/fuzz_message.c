@@ -50,6 +50,38 @@ message_mend(const struct tp_worker *worker, uint64_t bits, struct tp_coherence_
 	}
 }
 
+/* A page as a change of what is held, all but true. @return Bytes of the message. */
+static uint32_t
+message_change(const struct tp_worker *worker, uint64_t bits, struct tp_coherence_msg *msg,
+	uint8_t *data, uint32_t length)
+{
+	static const uint8_t types[] = { TP_MSG_DATA_S, TP_MSG_DATA_M, TP_MSG_WB, TP_MSG_PUT_M };
+	static const uint8_t codecs[] = { TP_CODEC_SAME, TP_CODEC_DELTA, TP_CODEC_DELTA_LZ4,
+		TP_CODEC_SAME };
+	const struct worker_base *base = worker_base_find(&worker->codec.bases,
+		rte_le_to_cpu_32(msg->region_id), rte_le_to_cpu_32(msg->page_index));
+	uint32_t slot = tp_coherence_page_slot(worker->coherence,
+		rte_le_to_cpu_32(msg->region_id), rte_le_to_cpu_32(msg->page_index));
+	uint64_t sums[2] = { 0, 0 };
+
+	msg->type = types[bits >> 11 & 3];
+	msg->codec = codecs[bits >> 13 & 3];
+	msg->flags &= TP_MSG_F_UNBLOCK;
+	if (msg->type != TP_MSG_DATA_S && msg->type != TP_MSG_DATA_M)
+		msg->flags = 0;
+	if (base != NULL)
+		sums[0] = base->sum;
+	if (msg->flags == 0 && slot != TP_SLOT_ABSENT && bits >> 11 & 2)
+		sums[0] = tp_codec_sum(worker_slot(worker, slot), FUZZ_PAGE);
+	memcpy(data + TP_MSG_PAGE_HEADER, &sums[0], sizeof(sums[0]));
+	if (bits >> 15 & 1)
+		memcpy(data + TP_MSG_PAGE_HEADER + sizeof(sums[0]), &sums[0], sizeof(sums[0]));
+	if (msg->codec == TP_CODEC_SAME)
+		return TP_MSG_PAGE_HEADER + WORKER_BASE_HEADER;
+	/* Such a payload would be that of a message without a page. */
+	return length < TP_MSG_PAGE_HEADER || length == sizeof(*msg) ? MESSAGE_BYTES : length;
+}
+
 static void
 message_step(struct input *input)
 {
@@ -69,9 +101,14 @@ message_step(struct input *input)
 	input->size -= part;
 	memcpy(&msg, data, sizeof(msg));
 	message_mend(worker, bits, &msg);
+	if (bits & 64) {
+		length = message_change(worker, bits, &msg, data, length);
+		piece.length = length;
+		message.length = length;
+	}
 	/* Those of the control sides are another target's. */
 	msg.type &= 63;
-	memcpy(data, &msg, sizeof(msg));
+	memcpy(data, &msg, bits & 64 ? TP_MSG_PAGE_HEADER : sizeof(msg));
 	worker->now = fuzz.cluster->now;
 	worker_endpoint_ops.message(worker, &message);
 }

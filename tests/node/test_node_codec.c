@@ -23,13 +23,15 @@ static const uint16_t one_each[2] = { 1, 1 };
 static const uint16_t two_each[2] = { 2, 2 };
 
 static struct cluster *
-cluster_make(const uint16_t workers[2], uint32_t cache_slots, uint32_t link_ns_per_kib)
+cluster_make(const uint16_t workers[2], uint32_t cache_slots, uint32_t link_ns_per_kib,
+	uint32_t base_slots)
 {
 	struct cluster *cluster = calloc(1, sizeof(*cluster));
 
 	assert_non_null(cluster);
 	cluster->cache_slots = cache_slots;
 	cluster->link_ns_per_kib = link_ns_per_kib;
+	cluster->base_slots = base_slots;
 	return cluster_begin(cluster, workers);
 }
 
@@ -117,7 +119,7 @@ share(struct cluster *cluster)
 static void
 test_pages_on_slow_link_are_encoded_and_whole(void **state)
 {
-	struct cluster *cluster = cluster_make(one_each, 16, SLOW_NS_PER_KIB);
+	struct cluster *cluster = cluster_make(one_each, 16, SLOW_NS_PER_KIB, 0);
 
 	share(cluster);
 	/* Two thirds of them become smaller, most by far more than half. */
@@ -132,7 +134,7 @@ test_pages_on_slow_link_are_encoded_and_whole(void **state)
 static void
 test_pages_of_two_workers_are_encoded_and_whole(void **state)
 {
-	struct cluster *cluster = cluster_make(two_each, 32, SLOW_NS_PER_KIB);
+	struct cluster *cluster = cluster_make(two_each, 32, SLOW_NS_PER_KIB, 0);
 
 	share(cluster);
 	assert_true(STAT_SUM(cluster, pages_encoded) > 200);
@@ -143,16 +145,139 @@ test_pages_of_two_workers_are_encoded_and_whole(void **state)
 static void
 test_pages_on_fast_link_go_as_they_are(void **state)
 {
-	struct cluster *cluster = cluster_make(one_each, 16, 0);
+	struct cluster *cluster = cluster_make(one_each, 16, 0, 0);
 
 	share(cluster);
 	assert_int_equal(STAT_SUM(cluster, pages_encoded), 0);
 	assert_int_equal(STAT_SUM(cluster, pages_decoded), 0);
 	cluster_destroy(cluster);
 	/* A link of 80 GB/s: there is a chooser, and it does not look at a page. */
-	cluster = cluster_make(one_each, 16, 12);
+	cluster = cluster_make(one_each, 16, 12, 0);
 	share(cluster);
 	assert_int_equal(STAT_SUM(cluster, pages_encoded), 0);
+	cluster_destroy(cluster);
+}
+
+/* A region, opened at every node. */
+struct shared {
+	struct cluster_client clients[CLUSTER_NODES];
+	struct tp_client_region *regions[CLUSTER_NODES];
+};
+
+static void
+shared_begin(struct cluster *cluster, struct shared *shared)
+{
+	struct tp_client_region_config config = {
+		.name = "shared",
+		.bytes = (uint64_t)PAGES * PAGE,
+		.distribution = TP_REGION_STRIPED,
+	};
+
+	for (uint16_t i = 0; i < CLUSTER_NODES; i++)
+		cluster_attach(cluster, (uint16_t)(i + 1), &shared->clients[i]);
+	assert_int_equal(tp_client_region_create(shared->clients[0].client, &config,
+		&shared->regions[0]), 0);
+	for (uint16_t i = 1; i < CLUSTER_NODES; i++)
+		assert_int_equal(tp_client_region_open(shared->clients[i].client, "shared",
+			&shared->regions[i]), 0);
+}
+
+static void
+shared_end(struct shared *shared)
+{
+	for (uint16_t i = 0; i < CLUSTER_NODES; i++)
+		cluster_detach(&shared->clients[i]);
+}
+
+/* All pages full of noise, seen by all; then one word of each, by each node in turn. */
+static void
+words_change(struct shared *shared, uint32_t first, uint32_t rounds)
+{
+	static uint8_t pages[PAGES][PAGE];
+	uint8_t page[PAGE];
+
+	for (uint32_t i = 0; i < PAGES; i++) {
+		page_fill(pages[i], 2, i);
+		assert_true(tp_result_is_ok(tp_write(shared->clients[0].thread, shared->regions[0],
+			(uint64_t)i * PAGE, pages[i], PAGE)));
+	}
+	for (uint32_t round = first; round < first + rounds; round++) {
+		uint32_t writer = (round - first) % CLUSTER_NODES;
+
+		for (uint32_t i = 0; i < PAGES; i++) {
+			uint32_t at = (i * 64 + (round - first) * 8) % PAGE;
+
+			memcpy(&pages[i][at], &round, sizeof(round));
+			assert_true(tp_result_is_ok(tp_write(shared->clients[writer].thread,
+				shared->regions[writer], (uint64_t)i * PAGE + at, &round,
+				sizeof(round))));
+		}
+		for (uint32_t i = 0; i < PAGES * CLUSTER_NODES; i++) {
+			uint32_t reader = i % CLUSTER_NODES;
+
+			assert_true(tp_result_is_ok(tp_read(shared->clients[reader].thread,
+				shared->regions[reader], (uint64_t)(i / CLUSTER_NODES) * PAGE,
+				page, PAGE)));
+			assert_memory_equal(page, pages[i / CLUSTER_NODES], PAGE);
+		}
+	}
+}
+
+static void
+test_words_of_pages_held_before_go_as_changes(void **state)
+{
+	struct cluster *cluster = cluster_make(one_each, 128, SLOW_NS_PER_KIB, 256);
+	struct shared shared;
+
+	shared_begin(cluster, &shared);
+	words_change(&shared, 1, 12);
+	/* Each round some 50 pages change hands, after the first all as changes. */
+	assert_true(STAT_SUM(cluster, changes_sent) > 8 * PAGES);
+	assert_true(STAT_SUM(cluster, bytes_saved) >
+		STAT_SUM(cluster, changes_sent) * (PAGE - 100));
+	assert_int_equal(STAT_SUM(cluster, changes_unreadable), 0);
+	assert_int_equal(STAT_SUM(cluster, messages_bad), 0);
+	shared_end(&shared);
+	cluster_destroy(cluster);
+}
+
+static void
+test_changes_of_evicted_pages_are_whole(void **state)
+{
+	struct cluster *cluster = cluster_make(two_each, 32, SLOW_NS_PER_KIB, 64);
+	struct shared shared;
+
+	shared_begin(cluster, &shared);
+	words_change(&shared, 1, 12);
+	assert_true(STAT_SUM(cluster, changes_sent) > 0);
+	assert_int_equal(STAT_SUM(cluster, messages_bad), 0);
+	shared_end(&shared);
+	cluster_destroy(cluster);
+}
+
+/* What is remembered rots, or it is a peer that lies: never data, and nothing is lost. */
+static void
+test_change_of_other_contents_is_never_data(void **state)
+{
+	struct cluster *cluster = cluster_make(one_each, 128, SLOW_NS_PER_KIB, 256);
+	const uint32_t next = 100;
+	struct worker_bases *bases;
+	struct shared shared;
+
+	shared_begin(cluster, &shared);
+	words_change(&shared, 1, 4);
+	/*
+	 * Of the writer: what it remembers has its sum still, and is something else, just
+	 * where it will write, and what it will write: so it says nothing of that.
+	 */
+	bases = &tp_control_worker(cluster->nodes[1].control, 0)->codec.bases;
+	for (uint32_t i = 0; i < bases->count; i++)
+		memcpy(&bases->entries[i].page[bases->entries[i].page_index * 64 % PAGE], &next,
+			sizeof(next));
+	words_change(&shared, next, 4);
+	assert_true(STAT_SUM(cluster, changes_unreadable) > 0);
+	assert_int_equal(STAT_SUM(cluster, messages_bad), 0);
+	shared_end(&shared);
 	cluster_destroy(cluster);
 }
 
@@ -190,7 +315,7 @@ is_refused(struct cluster *cluster, const struct payload *payload, uint32_t byte
 static void
 test_payload_that_is_no_page_is_refused(void **state)
 {
-	struct cluster *cluster = cluster_make(one_each, 16, 0);
+	struct cluster *cluster = cluster_make(one_each, 16, 0, 0);
 	struct tp_codec *codec = tp_codec_create(PAGE);
 	struct cluster_client client;
 	struct tp_client_region *region;
@@ -219,9 +344,15 @@ test_payload_that_is_no_page_is_refused(void **state)
 	for (unsigned int other = TP_CODEC_ZERO; other <= UINT8_MAX; other++) {
 		sent = good;
 		sent.msg.codec = (uint8_t)other;
+		/* A change of something: that is not here, and the engine is told so. */
 		assert_int_equal(is_refused(cluster, &sent, (uint32_t)bytes),
-			other != TP_CODEC_LZ4);
+			other != TP_CODEC_LZ4 && !tp_codec_needs_base(other));
 	}
+	assert_int_equal(STAT_SUM(cluster, changes_unreadable), 3);
+	sent = good;
+	sent.msg.codec = TP_CODEC_SAME;
+	assert_true(is_refused(cluster, &sent, WORKER_BASE_HEADER - 1));
+	assert_false(is_refused(cluster, &sent, WORKER_BASE_HEADER));
 	/* What says that there is no page has none, and no codec. */
 	sent = good;
 	sent.msg.flags = TP_MSG_F_ZERO;
@@ -243,6 +374,9 @@ main(void)
 		cmocka_unit_test(test_pages_on_slow_link_are_encoded_and_whole),
 		cmocka_unit_test(test_pages_of_two_workers_are_encoded_and_whole),
 		cmocka_unit_test(test_pages_on_fast_link_go_as_they_are),
+		cmocka_unit_test(test_words_of_pages_held_before_go_as_changes),
+		cmocka_unit_test(test_changes_of_evicted_pages_are_whole),
+		cmocka_unit_test(test_change_of_other_contents_is_never_data),
 		cmocka_unit_test(test_payload_that_is_no_page_is_refused),
 	};
 

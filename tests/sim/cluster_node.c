@@ -90,6 +90,8 @@ cluster_node_boot(struct cluster *cluster, uint32_t n)
 		.seed = cluster->options->seed * 64 + node->boot,
 		/* Two of three nodes: each kind talks to the other. */
 		.link_ns_per_kib = { (cluster->options->seed + n) % 3 == 0 ? 0 : 8192 },
+		/* So few that what was told of is sometimes gone. */
+		.base_slots = 16,
 		.codec_costs = codec_costs,
 	};
 	uint32_t w, c;
