@@ -14,7 +14,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,21 +59,9 @@ rundir_owner(const char *name, bool *is_socket)
 static bool
 rundir_is_gone(pid_t pid)
 {
-	char path[32], line[512];
-	const char *state = NULL;
-	FILE *file;
+	struct process process = { .pid = pid };
 
-	if (kill(pid, 0) < 0)
-		return errno == ESRCH;
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	file = fopen(path, "re");
-	if (file == NULL)
-		return errno == ENOENT;
-	/* The name, in brackets, may hold anything. */
-	if (fgets(line, sizeof(line), file) != NULL)
-		state = strrchr(line, ')');
-	fclose(file);
-	return state != NULL && (state[1] == ' ') && (state[2] == 'Z' || state[2] == 'X');
+	return process_look(&process) == PROCESS_GONE;
 }
 
 /* A process of another PID namespace has no number here that says anything. */
