@@ -39,19 +39,26 @@ struct tp_pmem_device;
 
 struct tp_pmem_device_ops {
 	/**
-	 * Copy to the media; lasting after the next fence of this thread (page
-	 * granularity: of any thread), torn at any 8-byte boundary until then. Needs
-	 * no flush.
+	 * Copy to the media past the caches; lasting after the next fence of this thread
+	 * (page granularity: of any thread), torn at any 8-byte boundary until then. Needs
+	 * no flush; not seen by other threads before the fence.
 	 */
 	void (*store)(struct tp_pmem_device *device, void *media, const void *src, size_t bytes);
 
 	/**
-	 * Replace an aligned word of the media if it is @p old; whole or not at all.
-	 * Lasting after flush and fence.
+	 * Copy to the media through the caches; lasting after a flush and a fence of any one
+	 * thread that sees it. May become lasting at any time before, torn as above.
 	 */
-	bool (*replace)(struct tp_pmem_device *device, uint64_t *media, uint64_t old, uint64_t new);
+	void (*write)(struct tp_pmem_device *device, void *media, const void *src, size_t bytes);
 
-	/** Start the write-back of lines that replace() or another thread stored to. */
+	/**
+	 * Replace an aligned word of the media if it is @p expected; whole or not at
+	 * all. Else as write().
+	 */
+	bool (*replace)(struct tp_pmem_device *device, uint64_t *media, uint64_t expected,
+			uint64_t desired);
+
+	/** Start the write-back of what was written. */
 	void (*flush)(struct tp_pmem_device *device, const void *media, size_t bytes);
 
 	/**

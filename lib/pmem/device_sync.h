@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * Fences of ordinary files: msync(), one for all threads that wait. Who comes while
+ * one runs waits for the next; the first of them runs it for all.
+ */
+#ifndef DEVICE_SYNC_H
+#define DEVICE_SYNC_H
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define DEVICE_SYNC_SPANS 4u
+
+struct device_sync_span {
+	uintptr_t begin;
+	uintptr_t end;
+};
+
+struct device_sync {
+	pthread_mutex_t mutex;
+	pthread_cond_t done_cond;
+	struct device_sync_span spans[DEVICE_SYNC_SPANS];	/* to be written, of round `open` */
+	unsigned int span_count;
+	uint64_t open;			/* round that notes go to */
+	uint64_t done;			/* last round that is lasting */
+	bool running;
+	bool failed;
+};
+
+void device_sync_init(struct device_sync *sync);
+void device_sync_fini(struct device_sync *sync);
+
+/** This range was stored to. @threads Any. */
+void device_sync_note(struct device_sync *sync, const void *begin, size_t bytes);
+
+/** Wait until what was noted is lasting. 0, -EIO: now and from now on. @threads Any. */
+int device_sync_fence(struct device_sync *sync);
+
+#endif /* DEVICE_SYNC_H */
