@@ -2,6 +2,7 @@
 # Copyright (c) 2026 Telepage developers
 """A node that leaves in order with many changes that are at home elsewhere."""
 
+import os
 import time
 
 from cluster import PATIENT
@@ -19,15 +20,10 @@ class TestLeave(ClusterSuite):
     settings = {**PATIENT, "cache_mib": 256, "home_mib": 256, "heap_mib": 1}
     hugepages = 1200
 
-    def test_node_with_full_cache_leaves_its_changes(self) -> None:
-        """What it has no time to give back is VOID, and nothing is old.
+    def _leave(self, hogs: int) -> tuple[float, int]:
+        """Fill node 2's cache with changes and stop it beside programs that compute.
 
-        Steps:
-            Write each page of 192 MiB at home on node 1 from node 2, so that node 2 has the
-            only current copies. Stop node 2 by SIGTERM; read everything on node 1.
-        Verify:
-            Node 2 ends with status 0 within 2 s. Each word reads the value written, or
-            VOID because the node has gone; which is at most what did not fit in its time.
+        How long it took, and how many pages were lost.
         """
         region = self.region("big", f"{CACHE // MIB}M", "--distribution", "home", "--nodes",
                              "1")
@@ -36,9 +32,18 @@ class TestLeave(ClusterSuite):
                           count=words).result(60)
         self.verify_clean(write)
         before = self.cluster.telemetry(1)
-        begun = time.monotonic()
-        self.verify(self.cluster.processes.pop(2).stop(seconds=5) == 0, "status is not 0")
-        seconds = time.monotonic() - begun
+        cpus = sorted(os.sched_getaffinity(0))
+        computing = [self.lab.start(f"hog{hog}", "taskset", "-c", cpus[hog % len(cpus)], "sh",
+                                    "-c", "while :; do :; done") for hog in range(hogs)]
+        try:
+            # Time to find out that the cores are crowded.
+            time.sleep(0.5 if hogs else 0)
+            begun = time.monotonic()
+            self.verify(self.cluster.processes.pop(2).stop(seconds=5) == 0, "status is not 0")
+            seconds = time.monotonic() - begun
+        finally:
+            for hog in computing:
+                hog.kill()
         self.verify(seconds < 2, f"node 2 took {seconds:.2f} s to leave")
         self.cluster.await_members(1, [1])
         watch = self.load(1, "watch", region, words=words, stride=PAGE, truth=truth,
@@ -49,3 +54,26 @@ class TestLeave(ClusterSuite):
         self.verify(result["errors"] == 0, result["error"])
         self.verify(set(result["reasons"]) <= {"node crashed"}, f"VOID: {result['reasons']}")
         self.verify(lost or not result["reasons"], f"VOID, not lost: {result['reasons']}")
+        return seconds, lost
+
+    def test_node_with_full_cache_leaves_its_changes(self) -> None:
+        """What it has no time to give back is VOID, and nothing is old.
+
+        Steps:
+            Write each page of 192 MiB at home on node 1 from node 2, so that node 2 has the
+            only current copies. Stop node 2 by SIGTERM; read everything on node 1.
+        Verify:
+            Node 2 ends with status 0 within 2 s. Each word reads the value written, or
+            VOID because the node has gone; which is at most what did not fit in its time.
+        """
+        self._leave(hogs=0)
+
+    def test_node_leaves_its_changes_on_crowded_cores(self) -> None:
+        """The same while a program computes on every core.
+
+        Steps:
+            As above, with an endless loop on each of the cores from before the signal on.
+        Verify:
+            As above.
+        """
+        self._leave(hogs=len(os.sched_getaffinity(0)))

@@ -461,7 +461,8 @@ cache_put_m(struct coherence_event *ev)
 	}
 	coherence_frame(ev)->pending = 0;
 	ev->c->stats.write_backs++;
-	coherence_request_send(ev, coherence_request_of(ev), TP_MSG_PUT_M, 0);
+	coherence_request_send(ev, coherence_request_of(ev), TP_MSG_PUT_M,
+		ev->c->draining ? TP_MSG_F_LEAVES : 0);
 	return WAY_NEXT;
 }
 

@@ -308,6 +308,7 @@ struct tp_coherence {
 	bool draining;
 	bool drained;
 	bool drain_found;		/* in this round */
+	uint64_t drain_at;		/* when the next round may begin */
 	uint32_t home_free;		/* 1 + frame */
 	uint32_t cache_free;
 	uint32_t cache_free_count;
@@ -526,6 +527,7 @@ bool coherence_fence_take(struct coherence_event *ev, const struct coherence_id 
 /* evict.c */
 void coherence_evict_start(struct tp_coherence *c);
 uint32_t coherence_evict_poll(struct tp_coherence *c);
+uint64_t coherence_drain_next(const struct tp_coherence *c);
 
 /* member.c */
 uint32_t coherence_job_poll(struct tp_coherence *c);

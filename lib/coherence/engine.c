@@ -469,5 +469,7 @@ tp_coherence_poll(struct tp_coherence *c, uint64_t now, struct tp_outbox *outbox
 uint64_t
 tp_coherence_next_timer(const struct tp_coherence *c)
 {
-	return c->heap.count == 0 ? UINT64_MAX : c->heap.key[c->heap.ids[0]];
+	uint64_t next = coherence_drain_next(c);
+
+	return c->heap.count == 0 ? next : RTE_MIN(next, c->heap.key[c->heap.ids[0]]);
 }

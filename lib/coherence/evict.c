@@ -9,6 +9,7 @@
 
 #define EVICT_SCAN 64	/* slots looked at in one turn */
 #define DRAIN_SCAN 1024	/* the same by who does nothing else any more */
+#define DRAIN_PAUSE_NS UINT64_C(50000)	/* what is under way at the end of a round takes as long */
 
 /* Slots that will be free without more evictions. */
 static uint32_t
@@ -72,6 +73,14 @@ tp_coherence_drain(struct tp_coherence *c)
 	c->drained = false;
 	c->drain_cursor = 0;
 	c->drain_found = false;
+	c->drain_at = 0;
+}
+
+/* When to look at the slots again; with all requests under way an event comes first. */
+uint64_t
+coherence_drain_next(const struct tp_coherence *c)
+{
+	return c->draining && !c->drained && c->request_free != 0 ? c->drain_at : UINT64_MAX;
 }
 
 bool
@@ -108,14 +117,16 @@ drain_poll(struct tp_coherence *c)
 {
 	uint32_t count;
 
+	if (c->now < c->drain_at)
+		return 0;
 	for (count = 0; count < DRAIN_SCAN && c->request_free != 0 && coherence_room(c);
 	     count++) {
 		if (c->drain_cursor == c->config.cache_slot_count) {
 			c->drained = !c->drain_found;
 			c->drain_cursor = 0;
 			c->drain_found = false;
-			/* What is under way ends with an event: then again. */
-			return 0;
+			c->drain_at = c->now + DRAIN_PAUSE_NS;
+			break;
 		}
 		c->drain_found |= frame_drain(c,
 			&c->frames[c->config.home_slot_count + c->drain_cursor++]);

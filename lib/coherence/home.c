@@ -315,6 +315,7 @@ coherence_home_message(struct coherence_event *ev)
 		home_request(ev, HE_PUT_S);
 		break;
 	case TP_MSG_PUT_M:
+		ev->c->stats.returns += (ev->msg->flags & TP_MSG_F_LEAVES) != 0;
 		home_request(ev, HE_PUT_M);
 		break;
 	case TP_MSG_INV_ACK:

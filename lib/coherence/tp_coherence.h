@@ -392,7 +392,8 @@ uint64_t tp_coherence_next_timer(const struct tp_coherence *coherence);
 	STAT(atomics_repeated,  "atomics answered from the results kept")		\
 	STAT(settled,           "atomics whose fate was told")	\
 	STAT(fetches,           "pages asked for before anybody waited for them")	\
-	STAT(unreadable,        "pages that could not be read and were asked for again")
+	STAT(unreadable,        "pages that could not be read and were asked for again")	\
+	STAT(returns,           "pages given back by nodes that leave")
 
 struct tp_coherence_stats {
 #define TP_COHERENCE_STAT_AS_FIELD(name, help) uint64_t name;

@@ -57,6 +57,7 @@ enum tp_coherence_msg_type {
 #define TP_MSG_F_PROBE     0x20u	/* GET: only ask after one that was forwarded; never a new request */
 #define TP_MSG_F_UNBLOCK   0x40u	/* DATA: tell the home with UNBLOCK that it arrived */
 #define TP_MSG_F_MAYBE     0x80u	/* INV: the home is not sure that there is a copy */
+#define TP_MSG_F_LEAVES    0x80u	/* PUT_M: the sender leaves, more of these follow */
 #define TP_MSG_F_SENT      0x80u	/* SETTLE: the atomic may be on its way in this session */
 
 struct tp_coherence_msg {

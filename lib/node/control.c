@@ -495,8 +495,11 @@ tp_control_next_timer(const struct tp_control *control)
 
 	/* What is under way or comes from the store is looked for at a steady pace. */
 	if (control->regions_dirty || control->calls_used != 0 || control->nodes_dirty ||
-	    control->state == TP_CONTROL_LEAVING)
+	    (control->state == TP_CONTROL_LEAVING && !control->drain_asked))
 		return control->now + 100000;
+	/* Workers tell when they are done. */
+	if (control->state == TP_CONTROL_LEAVING)
+		return RTE_MIN(RTE_MIN(soon, control->renew_at), control->leave_at);
 	if (control->state == TP_CONTROL_MEMBER)
 		return RTE_MIN(soon, control->renew_at);
 	return control->state == TP_CONTROL_STOPPED ? UINT64_MAX : soon;

@@ -175,7 +175,12 @@ idle_disarm(struct idle *idle)
 static uint64_t
 idle_spin_ns(const struct idle *idle, const struct idle_turn *turn)
 {
-	if (!idle_is_shared(idle, turn->now))
+	/*
+	 * A page that goes home is acknowledged at once and another one follows: who
+	 * slept in between, at both ends, would give back little in the time there is.
+	 */
+	if (!idle_is_shared(idle, turn->now) ||
+	    (turn->returning && tp_crowd_is(&idle->crowd, turn->now)))
 		return IDLE_SPIN_NS;
 	return turn->waiting ? IDLE_ANSWER_NS : 0;
 }

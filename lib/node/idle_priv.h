@@ -49,6 +49,7 @@ struct idle_turn {
 	uint64_t activity;	/* requests and messages so far: what others may repeat soon */
 	bool waiting;		/* requests of clients are under way; only if the core is shared */
 	bool answered;		/* clients got their answers and none waits; likewise */
+	bool returning;		/* a node that leaves gives back what it has changed: this, or to this */
 };
 
 /* Those whose rings may be for nothing: clients, or who sends to a port with a doorbell. */

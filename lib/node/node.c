@@ -356,13 +356,15 @@ int
 tp_node_stop(struct tp_node *node, uint64_t timeout_ns)
 {
 	uint64_t deadline = tp_node_now(node) + timeout_ns;
+	struct node_poller poller;
 
 	tp_control_stop(node->control, tp_node_now(node));
+	/* Workers and homes need the cores for what is given back: not spinning. */
+	node_poller_init(&poller, node, node->worker_first, node->config.workers, true);
 	while (tp_control_state_get(node->control) != TP_CONTROL_STOPPED &&
-	       tp_node_now(node) < deadline) {
-		node->control_at = 0;
-		tp_node_poll(node);
-	}
+	       tp_node_now(node) < deadline)
+		node_poller_idle(&poller, tp_node_poll(node));
+	node_poller_fini(&poller);
 	node_lcores_stop(node);
 	return tp_control_state_get(node->control) == TP_CONTROL_STOPPED ? 0 : -ETIMEDOUT;
 }

@@ -67,6 +67,8 @@ struct node_poller {
 	struct tp_node *node;
 	uint64_t completions;		/* given to clients */
 	uint64_t vain_count;		/* of the rings for nothing, those told to the node */
+	uint64_t returns;		/* from nodes that leave, and when the last came */
+	uint64_t returned_at;
 	bool realtime;			/* it is SCHED_FIFO now */
 	bool realtime_allowed;
 	uint16_t worker_first;

@@ -17,6 +17,7 @@
 #include <rte_common.h>
 
 #include "node_priv.h"
+#include "tp_coherence.h"
 
 #define POLLER_SLACK_NS 1000		/* of timers of this thread */
 #define POLLER_ATTACH_NS UINT64_C(8000000)	/* connections are looked at so often in any case */
@@ -142,6 +143,8 @@ node_poller_init(struct node_poller *poller, struct tp_node *node, uint16_t firs
 	poller->control = control;
 	poller->completions = 0;
 	poller->vain_count = 0;
+	poller->returns = 0;
+	poller->returned_at = 0;
 	poller->realtime = false;
 	/* Somebody may have given this thread another class: then it is theirs. */
 	poller->realtime_allowed = node->config.realtime && sched_getscheduler(0) == SCHED_OTHER;
@@ -161,6 +164,26 @@ node_poller_init(struct node_poller *poller, struct tp_node *node, uint16_t firs
 			poller_port_add(poller, &node->ports[p], w);
 	poller_rseq_set(RSEQ_FLAG_UNREGISTER);
 	prctl(PR_SET_TIMERSLACK, POLLER_SLACK_NS, 0, 0, 0);
+}
+
+/* Does a node that leaves give its pages back, this one or another to this one? */
+static void
+poller_returning_fill(struct node_poller *poller, struct idle_turn *turn)
+{
+	uint64_t returns = 0;
+	uint16_t w;
+
+	for (w = poller->worker_first; w < poller->worker_end; w++) {
+		const struct tp_worker *worker = tp_control_worker(poller->node->control, w);
+
+		turn->returning |= tp_worker_is_draining(worker);
+		returns += tp_coherence_stats_get(tp_worker_coherence(worker))->returns;
+	}
+	if (returns != poller->returns) {
+		poller->returns = returns;
+		poller->returned_at = turn->now;
+	}
+	turn->returning |= turn->now - poller->returned_at < IDLE_SPIN_NS;
 }
 
 static void
@@ -270,12 +293,21 @@ node_poller_idle(struct node_poller *poller, uint32_t work)
 	enum idle_step step;
 
 	poller_turn_fill(poller, &turn);
+	if (tp_crowd_is(&poller->idle.crowd, turn.now))
+		poller_returning_fill(poller, &turn);
 	step = idle_next(&poller->idle, &turn);
 	if (unlikely(poller->realtime) && !idle_is_realtime(&poller->idle, turn.now))
 		poller_realtime_set(poller, false);
 	switch (step) {
 	case IDLE_POLL:
-	case IDLE_SPIN:	/* a pause would take as long as a turn, and this is never for long */
+		break;
+	case IDLE_SPIN:
+		/*
+		 * A pause would take as long as a turn, and this is never for long. Only
+		 * another poller of this core is let in, which whom we wait for may need.
+		 */
+		if (unlikely(poller->realtime))
+			sched_yield();
 		break;
 	case IDLE_YIELD:
 		sched_yield();

@@ -118,6 +118,9 @@ void tp_worker_rx_frame(struct tp_worker *worker, struct tp_frame *frame, uint64
 /** Its coherence engine, for invariant checks and telemetry. @threads As its calls say. */
 const struct tp_coherence *tp_worker_coherence(const struct tp_worker *worker);
 
+/** Does the node leave, and this worker give back what it has changed? @threads Owner lcore. */
+bool tp_worker_is_draining(const struct tp_worker *worker);
+
 /** Its endpoint; another one after the node was fenced and joined again. @threads Owner lcore. */
 struct tp_endpoint *tp_worker_endpoint(const struct tp_worker *worker);
 

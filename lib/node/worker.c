@@ -317,8 +317,7 @@ tp_worker_next_timer(const struct tp_worker *worker)
 		next = RTE_MIN(next, worker_inject_next(worker));
 	if (worker->wait_count != 0 || worker->batch_waiting.first != 0 ||
 	    worker->local.head != worker->local.tail ||
-	    worker->fencing == WORKER_FENCING_RUNS ||
-	    worker->draining == WORKER_DRAINING_RUNS || !worker_stash_is_empty(worker))
+	    worker->fencing == WORKER_FENCING_RUNS || !worker_stash_is_empty(worker))
 		return worker->now;
 	/* What others decide is looked at from time to time: it may take them long. */
 	if (worker->held_count != 0 || worker->regions_removing != 0)
@@ -345,6 +344,12 @@ struct tp_endpoint *
 tp_worker_endpoint(const struct tp_worker *worker)
 {
 	return worker->endpoint;
+}
+
+bool
+tp_worker_is_draining(const struct tp_worker *worker)
+{
+	return worker->draining == WORKER_DRAINING_RUNS;
 }
 
 const struct tp_worker_stats *

@@ -153,6 +153,8 @@ test_flush_gives_the_copy_back(void **state)
 	assert_string_equal(net_cache_state(net, 1, 0), "I");
 	assert_string_equal(net_home_state(net, 0), "U");
 	assert_int_equal(net->delivered[TP_MSG_PUT_M], 1);
+	/* Not because node 1 leaves. */
+	assert_int_equal(tp_coherence_stats_get(net->node[0].engine)->returns, 0);
 	done(net, net_read(net, 2, 0));
 	done(net, net_want(net, 2, 0, TP_WANT_FLUSH));
 	assert_string_equal(net_cache_state(net, 2, 0), "S");
@@ -190,19 +192,26 @@ test_drain_gives_everything_back(void **state)
 {
 	struct net_config config = { .nodes = 3, .pages = 12, .home_count = 1, .cache_slots = 16 };
 	struct net *net = net_create(&config);
+	uint64_t next;
 	uint32_t page;
 
 	for (page = 0; page < 12; page++)
 		done(net, page % 4 == 0 ? net_read(net, 1, page) : net_write(net, 1, page));
 	tp_coherence_drain(net->node[1].engine);
 	assert_false(tp_coherence_is_drained(net->node[1].engine));
+	assert_true(tp_coherence_next_timer(net->node[1].engine) <= net->now);
 	net_poll_all(net);
-	/* They are all on their way, none is there. */
+	/* They are all on their way, none is there; and it says when to look again. */
 	assert_false(tp_coherence_is_drained(net->node[1].engine));
+	next = tp_coherence_next_timer(net->node[1].engine);
+	assert_in_range(next, net->now + 1, net->now + 100000);
 	settle(net);
+	net->now = net->now > next ? net->now : next;
 	net_poll_all(net);
 	assert_true(tp_coherence_is_drained(net->node[1].engine));
+	assert_true(tp_coherence_next_timer(net->node[1].engine) == UINT64_MAX);
 	assert_int_equal(net->delivered[TP_MSG_PUT_M], 9);
+	assert_int_equal(tp_coherence_stats_get(net->node[0].engine)->returns, 9);
 	for (page = 0; page < 12; page++)
 		assert_string_equal(net_home_state(net, page), page % 4 == 0 ? "S" : "U");
 	for (page = 0; page < 12; page++)

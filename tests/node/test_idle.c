@@ -146,6 +146,42 @@ test_idle_crowded_core_sleeps_instead_of_yielding(void **state)
 	assert_false(idle_is_shared(&idle, turn.now + 2 * TP_CROWD_SPAN_NS));
 }
 
+/*
+ * A node leaves, and what it gives back comes page by page, each after the answer to
+ * the one before: it and its homes do not sleep in between, but they do in the end.
+ */
+static void
+test_idle_crowded_core_spins_while_pages_go_home(void **state)
+{
+	struct idle_turn turn = { .now = START, .activity = 1, .returning = true };
+
+	crowd(START);
+	assert_int_equal(idle_next(&idle, &turn), IDLE_SPIN);
+	turn.now += IDLE_SPIN_NS - 1;
+	assert_int_equal(idle_next(&idle, &turn), IDLE_SPIN);
+	turn.now++;
+	assert_int_equal(idle_next(&idle, &turn), IDLE_ARM);
+	/* What comes starts it anew; and it gets no more than others for that. */
+	turn = (struct idle_turn){ .now = START + IDLE_REALTIME_NS + 1, .work = 1, .activity = 2,
+		.returning = true };
+	assert_int_equal(idle_next(&idle, &turn), IDLE_POLL);
+	assert_false(idle_is_realtime(&idle, turn.now));
+	turn.work = 0;
+	assert_int_equal(idle_next(&idle, &turn), IDLE_SPIN);
+	turn.returning = false;
+	assert_int_equal(idle_next(&idle, &turn), IDLE_ARM);
+}
+
+/* Whoever shares the core waits for us, perhaps: then giving it away is no loss. */
+static void
+test_idle_shared_core_yields_while_pages_go_home(void **state)
+{
+	struct idle_turn turn = { .now = START, .activity = 1, .returning = true };
+
+	idle_yielded(&idle, START - IDLE_SWITCH_NS - 1, START);
+	assert_int_equal(idle_next(&idle, &turn), IDLE_YIELD);
+}
+
 static void
 test_idle_real_time_only_while_it_sleeps_now_and_then(void **state)
 {
@@ -488,6 +524,8 @@ main(void)
 		CASE(test_idle_shared_core_yields_at_once),
 		CASE(test_idle_crowded_core_sleeps_instead_of_yielding),
 		CASE(test_idle_long_yields_now_and_then_are_no_crowd),
+		CASE(test_idle_crowded_core_spins_while_pages_go_home),
+		CASE(test_idle_shared_core_yields_while_pages_go_home),
 		CASE(test_idle_real_time_only_while_it_sleeps_now_and_then),
 		CASE(test_idle_sleep_that_ends_late_means_a_crowd),
 		CASE(test_idle_first_answer_after_a_ring_yields),
