@@ -133,7 +133,7 @@ stage_externalise(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem
 /* Commit lock of the lane held, room is there. */
 static void
 record_append(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem_buffer *from,
-	      uint32_t entry_count, uint32_t flags, size_t lines_bytes)
+	      uint32_t flags, size_t lines_bytes)
 {
 	struct pmem_record *record = (struct pmem_record *)(void *)from->data;
 
@@ -143,7 +143,6 @@ record_append(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem_buf
 		.seq = rte_cpu_to_le_64(atomic_fetch_add_explicit(&pool->next_seq, 1,
 			memory_order_relaxed)),
 		.epoch = rte_cpu_to_le_64(pool->epoch),
-		.entry_count = rte_cpu_to_le_32(entry_count),
 		.flags = rte_cpu_to_le_32(flags),
 	};
 	record->crc = rte_cpu_to_le_32(pmem_record_crc(record, lane->index, lane->log_position));
@@ -153,23 +152,7 @@ record_append(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem_buf
 	lane->stats.log_bytes += lines_bytes;
 }
 
-/*
- * Commit lock of the lane held: it is in the log, now make it durable. Leaves to
- * pmem_settle() what others deferred, which must come home first.
- */
-static int
-record_bring_home(struct tp_pmem_pool *pool, struct pmem_lane *lane)
-{
-	int ret = pmem_fence(pool, lane);
-
-	if (unlikely(ret < 0))
-		return ret;
-	entries_apply(pool, lane, lane->stage.data + sizeof(struct pmem_record),
-		lane->stage.data + lane->stage.bytes);
-	lane->deferred_position = lane->log_position;
-	return 0;
-}
-
+/* Take the commit lock of a lane that has room. 0; -EIO: not taken. */
 static int
 lane_make_room(struct tp_pmem_pool *pool, struct pmem_lane *lane, size_t bytes)
 {
@@ -188,32 +171,53 @@ lane_make_room(struct tp_pmem_pool *pool, struct pmem_lane *lane, size_t bytes)
 	return ret;
 }
 
+/*
+ * While deferred records wait, all go to one log: a log is read up to the first
+ * record that is not whole, so what came later is found only with all before it.
+ */
+static int
+record_defer(struct tp_pmem_pool *pool, struct pmem_buffer *from, uint32_t flags,
+	     size_t lines_bytes)
+{
+	struct pmem_lane *lane = &pool->lanes[PMEM_DEFER_LANE];
+	int ret = lane_make_room(pool, lane, lines_bytes);
+
+	if (ret < 0)
+		return ret;
+	if (atomic_fetch_add_explicit(&pool->deferred_count, 1, memory_order_relaxed) == 0)
+		pool->deferred_position = lane->log_position;
+	record_append(pool, lane, from, flags, lines_bytes);
+	pmem_lock_release(&lane->commit_lock);
+	return 0;
+}
+
 static int
 record_commit(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem_buffer *from,
 	      uint32_t flags, bool defer)
 {
 	size_t lines_bytes = RTE_ALIGN_CEIL(from->bytes, (size_t)PMEM_RECORD_ALIGN);
-	bool others_first;
 	int ret;
 
 	if (pmem_buffer_reserve(from, PMEM_RECORD_ALIGN) == NULL)
 		return -ENOMEM;
-	ret = lane_make_room(pool, lane, lines_bytes);
-	if (ret < 0)
-		return ret;
-	record_append(pool, lane, from, 0, flags, lines_bytes);
 	/*
 	 * relaxed: what this transaction builds on has committed before it began,
 	 * and the caller's lock ordered that.
 	 */
-	others_first = defer ||
-		atomic_load_explicit(&pool->deferred_count, memory_order_relaxed) > 0;
-	if (others_first)
-		atomic_fetch_add_explicit(&pool->deferred_count, 1, memory_order_relaxed);
-	else
-		ret = record_bring_home(pool, lane);
+	if (defer || atomic_load_explicit(&pool->deferred_count, memory_order_relaxed) > 0) {
+		ret = record_defer(pool, from, flags, lines_bytes);
+		return ret < 0 || defer ? ret : pmem_settle(pool);
+	}
+	ret = lane_make_room(pool, lane, lines_bytes);
+	if (ret < 0)
+		return ret;
+	record_append(pool, lane, from, flags, lines_bytes);
+	ret = pmem_fence(pool, lane);
+	if (likely(ret == 0))
+		entries_apply(pool, lane, lane->stage.data + sizeof(struct pmem_record),
+			lane->stage.data + lane->stage.bytes);
 	pmem_lock_release(&lane->commit_lock);
-	return others_first && !defer ? pmem_settle(pool) : ret;
+	return ret;
 }
 
 int
@@ -247,55 +251,32 @@ commit_locks_release(struct tp_pmem_pool *pool)
 		pmem_lock_release(&pool->lanes[i].commit_lock);
 }
 
-/* The lane whose next record that is not home has the lowest number; NULL: none. */
-static struct pmem_lane *
-deferred_first(struct tp_pmem_pool *pool)
-{
-	struct pmem_lane *first = NULL;
-	uint64_t first_seq = 0;
-
-	for (uint32_t i = 0; i < pool->lane_count; i++) {
-		struct pmem_lane *lane = &pool->lanes[i];
-		const struct pmem_record *record;
-		uint64_t seq;
-
-		if (lane->deferred_position == lane->log_position)
-			continue;
-		record = (const void *)(pmem_lane_log(pool, i) + lane->deferred_position);
-		seq = rte_le_to_cpu_64(record->seq);
-		if (first == NULL || seq < first_seq) {
-			first = lane;
-			first_seq = seq;
-		}
-	}
-	return first;
-}
-
 /* All commit locks held. */
 static int
 settle_locked(struct tp_pmem_pool *pool)
 {
-	struct pmem_lane *lane;
-	int ret = pmem_fence(pool, &pool->lanes[0]);
+	struct pmem_lane *lane = &pool->lanes[PMEM_DEFER_LANE];
+	uint64_t position = pool->deferred_position;
+	int ret = pmem_fence(pool, lane);
 
 	if (ret < 0)
 		return ret;
-	while ((lane = deferred_first(pool)) != NULL) {
+	while (position < lane->log_position) {
 		const struct pmem_record *record = (const void *)
-			(pmem_lane_log(pool, lane->index) + lane->deferred_position);
+			(pmem_lane_log(pool, lane->index) + position);
 		const uint8_t *begin, *end;
 
 		if (pmem_record_entries(pool, record, &begin, &end) == 0)
 			entries_apply(pool, lane, begin, end);
-		lane->deferred_position += RTE_ALIGN_CEIL(rte_le_to_cpu_32(record->bytes),
-			PMEM_RECORD_ALIGN);
+		position += RTE_ALIGN_CEIL(rte_le_to_cpu_32(record->bytes), PMEM_RECORD_ALIGN);
 	}
 	for (uint32_t i = 0; i < pool->lane_count; i++) {
-		lane = &pool->lanes[i];
-		for (size_t at = 0; at < lane->deferred_frees.bytes; at += sizeof(uint64_t))
+		struct pmem_buffer *frees = &pool->lanes[i].deferred_frees;
+
+		for (size_t at = 0; at < frees->bytes; at += sizeof(uint64_t))
 			pmem_heap_release(pool->heap,
-				*(const uint64_t *)(const void *)(lane->deferred_frees.data + at));
-		lane->deferred_frees.bytes = 0;
+				*(const uint64_t *)(const void *)(frees->data + at));
+		frees->bytes = 0;
 	}
 	atomic_store_explicit(&pool->deferred_count, 0, memory_order_relaxed);
 	return 0;
@@ -309,7 +290,10 @@ pmem_settle(struct tp_pmem_pool *pool)
 	if (atomic_load_explicit(&pool->deferred_count, memory_order_relaxed) == 0)
 		return 0;
 	commit_locks_take(pool);
-	ret = settle_locked(pool);
+	/* Another one may have done it meanwhile. */
+	ret = atomic_load_explicit(&pool->failed, memory_order_relaxed) ? -EIO :
+		atomic_load_explicit(&pool->deferred_count, memory_order_relaxed) == 0 ? 0 :
+		settle_locked(pool);
 	commit_locks_release(pool);
 	return ret;
 }
@@ -343,7 +327,6 @@ lanes_empty(struct tp_pmem_pool *pool)
 		struct pmem_lane *lane = &pool->lanes[i];
 
 		lane->log_position = 0;
-		lane->deferred_position = 0;
 		for (size_t at = 0; at < lane->externals.bytes; at += sizeof(struct pmem_external)) {
 			const struct pmem_external *external =
 				(const void *)(lane->externals.data + at);

@@ -30,6 +30,7 @@ struct pmem_heap;
 struct pmem_lane;
 
 #define PMEM_CLASS_COUNT 40u
+#define PMEM_DEFER_LANE 0u
 
 /*
  * crc.c
@@ -163,6 +164,7 @@ struct tp_pmem_pool {
 
 	struct pmem_super super;		/* writer: who holds all lanes */
 	struct pmem_state state;		/* writer: who holds all commit locks */
+	uint64_t deferred_position;		/* in the log of PMEM_DEFER_LANE, guarded by its lock */
 
 	PMEM_LINE_ALIGNED _Atomic uint64_t next_seq;	/* writers: all committers */
 	PMEM_LINE_ALIGNED atomic_uint deferred_count;	/* records not brought home */
@@ -244,7 +246,6 @@ struct pmem_lane {
 
 	PMEM_LINE_ALIGNED struct pmem_lock commit_lock;	/* guards what follows */
 	uint64_t log_position;
-	uint64_t deferred_position;	/* records from here on are not home; = log_position: none */
 	struct pmem_buffer externals;	/* struct pmem_external */
 	struct pmem_buffer deferred_frees;	/* uint64_t: blocks to give back when settled */
 	struct tp_pmem_pool_stats stats;
