@@ -102,6 +102,27 @@ tp_endpoint_session_info(const struct tp_endpoint *ep, uint32_t index,
 	return 0;
 }
 
+int
+tp_endpoint_session_progress(const struct tp_endpoint *ep, uint32_t index,
+	struct tp_session_progress *progress_out)
+{
+	const struct fabric_session *s;
+
+	if (index >= ep->config.session_max)
+		return -ERANGE;
+	s = &ep->sessions[index];
+	if (s->state != FABRIC_SESSION_ESTABLISHED)
+		return -ENOENT;
+	*progress_out = (struct tp_session_progress){
+		.node = ep->peers[s->peer_index].node,
+		.acked = s->send_first,
+		.queued = info_queued(s),
+		.fragment_bytes = s->fragment_bytes,
+		.full = fabric_session_outstanding(s) >= s->cwnd.window / 2,
+	};
+	return 0;
+}
+
 #ifdef TP_MUTANTS
 void
 tp_fabric_mutant_set(struct tp_endpoint *ep, enum tp_fabric_mutant mutant)

@@ -423,6 +423,24 @@ void tp_endpoint_frames_held(const struct tp_endpoint *ep, uint32_t *tx_out, uin
 int tp_endpoint_session_info(const struct tp_endpoint *ep, uint32_t index,
 	struct tp_session_info *info_out);
 
+/* How far one session is, for who watches it. */
+struct tp_session_progress {
+	uint16_t node;
+	uint32_t acked;			/* packets acknowledged, all before it, modulo 2^32 */
+	uint32_t queued;		/* frames waiting for credit or window */
+	uint32_t fragment_bytes;
+	bool full;			/* half of the congestion window at least is in flight */
+};
+
+/**
+ * The same for one that is looked at often.
+ *
+ * @return 0; -ENOENT: no session is established there; -ERANGE: past the end.
+ * @threads Owner. @cost A cache miss or two.
+ */
+int tp_endpoint_session_progress(const struct tp_endpoint *ep, uint32_t index,
+	struct tp_session_progress *progress_out);
+
 /**
  * First bytes of a message as one piece of memory.
  *

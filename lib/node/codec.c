@@ -30,6 +30,19 @@ codec_page_max(const struct tp_worker *worker)
 	return RTE_MIN(worker->config.slot_bytes, TP_CODEC_PAGE_MAX);
 }
 
+/* How fast a link is; 0: pages go as they are. */
+void
+worker_codec_link_set(struct tp_worker *worker, uint8_t link, uint32_t ns_per_kib)
+{
+	struct worker_codec *codec = &worker->codec;
+
+	tp_codec_chooser_link_set(&codec->choosers[link], ns_per_kib);
+	codec->on = false;
+	for (uint32_t i = 0; i < TP_ENDPOINT_LINKS_MAX; i++)
+		codec->on |= codec->choosers[i].ns_per_kib != 0;
+	codec->bases_on = codec->on && codec->bases.count != 0;
+}
+
 /* 0 or -ENOMEM. */
 int
 worker_codec_init(struct tp_worker *worker)
@@ -46,14 +59,11 @@ worker_codec_init(struct tp_worker *worker)
 	if (codec->codec == NULL || codec->page == NULL || codec->payload == NULL ||
 	    codec->decoded == NULL || worker_bases_init(&codec->bases, config->base_count, bytes) < 0)
 		return -ENOMEM;
-	for (i = 0; i < TP_ENDPOINT_LINKS_MAX; i++) {
-		if (config->link_ns_per_kib[i] == 0)
-			continue;
-		codec->on = true;
+	for (i = 0; config->codec_costs != NULL && i < TP_ENDPOINT_LINKS_MAX; i++) {
 		tp_codec_chooser_init(&codec->choosers[i], WORKER_CODEC_PAGE, config->codec_costs);
-		tp_codec_chooser_link_set(&codec->choosers[i], config->link_ns_per_kib[i]);
+		codec->measures |= config->link_measured[i];
+		worker_codec_link_set(worker, (uint8_t)i, config->link_ns_per_kib[i]);
 	}
-	codec->bases_on = codec->on && config->base_count != 0;
 	return 0;
 }
 

@@ -263,7 +263,8 @@ config_port(struct rte_cfgfile *file, const struct config_place *place, int inde
 		return config_fault(place, "ports are numbered 0, 1, ... in order, to %u",
 			TP_NODE_PORTS_MAX - 1);
 	port = &config->ports[config->port_count++];
-	*port = (struct tp_node_port_config){ .mtu = 1500, .prefix_length = 24 };
+	*port = (struct tp_node_port_config){ .mtu = 1500, .prefix_length = 24,
+		.link_mbit = TP_NODE_LINK_MEASURED };
 	return config_section(file, place, index, config_port_keys, RTE_DIM(config_port_keys),
 		port);
 }

@@ -78,7 +78,8 @@ control_config_fault(const struct tp_control_config *config)
 	if ((uint64_t)config->home_slots + config->cache_slots >= 1u << TP_WORD_SLOT_BITS)
 		return "too many slots";
 	for (uint8_t i = 0; i < config->link_count; i++)
-		if (config->link_ns_per_kib[i] != 0 && config->codec_costs == NULL)
+		if ((config->link_ns_per_kib[i] != 0 || config->link_measured[i]) &&
+		    config->codec_costs == NULL)
 			return "a slow link, and no costs of codecs";
 	if (config->lease_ns < 4 || config->peer_timeout_ns == 0 || config->guard_lease_ns == 0)
 		return "a time is 0";
@@ -198,6 +199,7 @@ control_worker_create(struct tp_control *control, uint16_t index)
 	};
 
 	memcpy(worker.link_ns_per_kib, config->link_ns_per_kib, sizeof(worker.link_ns_per_kib));
+	memcpy(worker.link_measured, config->link_measured, sizeof(worker.link_measured));
 	worker.own_slots = worker.coherence.home_slot_count + worker.coherence.cache_slot_count;
 	worker.coherence.directory_worker =
 		tp_directory_worker_create(control->directory, &directory);

@@ -200,7 +200,9 @@ node_codec_calibrate(struct tp_node *node, struct tp_control_config *config,
 	for (uint16_t p = 0; p < node->config.port_count; p++) {
 		uint32_t mbit = node->config.ports[p].link_mbit;
 
-		config->link_ns_per_kib[p] = mbit == 0 ? 0 : RTE_MAX(8 * 1024 * 1000 / mbit, 1u);
+		config->link_measured[p] = mbit == TP_NODE_LINK_MEASURED;
+		if (mbit != 0 && mbit != TP_NODE_LINK_MEASURED)
+			config->link_ns_per_kib[p] = RTE_MAX(8 * 1024 * 1000 / mbit, 1u);
 		slow = slow || mbit != 0;
 	}
 	if (!slow)

@@ -271,6 +271,7 @@ worker_endpoint_change(struct tp_worker *worker, struct tp_endpoint *endpoint)
 	memcpy(worker->fabric_base, worker->fabric, sizeof(worker->fabric_base));
 	tp_endpoint_destroy(worker->endpoint);
 	worker->endpoint = endpoint;
+	worker->codec.probe.on = false;
 }
 
 /* Rare leftovers: fences the event ring had no room for, messages lost for want of a stash. */

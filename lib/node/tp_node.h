@@ -30,6 +30,8 @@ struct tp_node;
 #define TP_NODE_URL_BYTES 256
 #define TP_NODE_NAME_BYTES 32
 
+#define TP_NODE_LINK_MEASURED UINT32_MAX
+
 struct tp_node_port_config {
 	char device[TP_NODE_DEVICE_BYTES];	/* name of an ethdev port */
 	uint32_t ip;		/* host order */
@@ -37,7 +39,11 @@ struct tp_node_port_config {
 	uint8_t prefix_length;	/* 0: 24 */
 	uint16_t mtu;		/* 1500 to 9000; 0: 1500 */
 	uint16_t queues;	/* at most so many pairs are used; 0: one a worker */
-	uint32_t link_mbit;	/* what it carries; pages may be encoded; 0: as fast as memory */
+	/*
+	 * What it carries; pages may be encoded. 0: as fast as memory, they are not;
+	 * TP_NODE_LINK_MEASURED: found out.
+	 */
+	uint32_t link_mbit;
 };
 
 /* What is known of a peer beforehand; peers without an entry are found by the store and ARP. */

@@ -295,8 +295,12 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 		worker_draining_poll(worker);
 	if (unlikely(worker->fence_retry || worker->lost_retry))
 		work += worker_peers_retry(worker);
-	if (unlikely(now >= worker->fabric_at))
+	if (unlikely(now >= worker->fabric_at)) {
 		worker_fabric_stats_copy(worker);
+		/* Each turn while a session is watched. */
+		if (worker->codec.measures && worker_link_speed_poll(worker))
+			worker->fabric_at = now;
+	}
 	work += tp_endpoint_timer_poll(worker->endpoint, now);
 	work += tp_endpoint_tx_flush(worker->endpoint, now);
 	if (worker->answered_count != 0)

@@ -185,6 +185,23 @@ struct worker_bases {
 	bool hushed;			/* what is sent now tells of none */
 };
 
+/* What a link was seen to carry: link_speed.c. */
+struct worker_speed {
+	uint64_t sum;			/* bytes a second, of the samples since the last mean */
+	uint64_t until;			/* when the next mean may be taken */
+	uint64_t means[8];		/* the last ones, ring */
+	uint32_t samples;
+	uint32_t next;
+};
+
+struct worker_probe {
+	uint32_t session;		/* watched, or to be looked at next */
+	uint32_t acked;			/* when it began */
+	uint64_t since;
+	uint16_t node;
+	bool on;
+};
+
 #define WORKER_BASE_HEADER 16u		/* of a payload: docs/protocol.md section 7.3 */
 
 /* Contents of pages on the wire: codec.c. */
@@ -198,6 +215,9 @@ struct worker_codec {
 	uint8_t *payload;		/* of it, or being decoded */
 	uint8_t *decoded;		/* for COPY_IN; encoding leaves it alone */
 	struct tp_codec_chooser choosers[TP_ENDPOINT_LINKS_MAX];
+	bool measures;			/* some link's speed is measured */
+	struct worker_speed speeds[TP_ENDPOINT_LINKS_MAX];
+	struct worker_probe probe;
 };
 
 struct worker_fifo {
@@ -334,6 +354,7 @@ struct worker_config {
 	void (*wake)(void *ctx);	/* the control side, after an event; NULL: it never sleeps */
 	void *wake_ctx;
 	uint32_t link_ns_per_kib[TP_ENDPOINT_LINKS_MAX];
+	bool link_measured[TP_ENDPOINT_LINKS_MAX];	/* ... and what is not said is measured */
 	uint32_t base_count;		/* pages remembered for changes; 0: none */
 	const struct tp_codec_cost *codec_costs;
 	uint64_t (*codec_now_ns)(void *ctx);
@@ -494,6 +515,11 @@ int worker_codec_receive(struct tp_worker *worker, const struct tp_message *mess
 void worker_codec_unreadable(struct tp_worker *worker, const struct tp_message *message,
 	struct tp_coherence_msg *msg);
 bool worker_codec_tell(struct tp_worker *worker, struct worker_message *message);
+
+void worker_codec_link_set(struct tp_worker *worker, uint8_t link, uint32_t ns_per_kib);
+
+/* link_speed.c */
+bool worker_link_speed_poll(struct tp_worker *worker);
 
 /* base.c */
 int worker_bases_init(struct worker_bases *bases, uint32_t count, uint32_t page_bytes);

@@ -47,6 +47,8 @@ struct cluster {
 	uint64_t lease_ns;		/* the same */
 	bool short_of_room;	/* frames and stash as small as they can be */
 	uint32_t link_ns_per_kib;	/* 0: pages go as they are */
+	uint16_t mtu;			/* 0: 9000 */
+	bool link_measured;		/* link_ns_per_kib is found out */
 	uint32_t base_slots;		/* 0: never as changes */
 	struct cluster_node nodes[CLUSTER_NODES + 1];	/* by id */
 };
@@ -135,6 +137,7 @@ cluster_node_start(struct cluster *cluster, uint16_t id)
 		.tx_frames = cluster->short_of_room ? TP_ENDPOINT_TX_FRAMES_MIN : 0,
 		.stash_count = cluster->short_of_room ? 2 : 0,
 		.link_ns_per_kib = { cluster->link_ns_per_kib },
+		.link_measured = { cluster->link_measured },
 		.base_slots = cluster->base_slots,
 		.codec_costs = codec_costs,
 		.seed = 1,
@@ -146,7 +149,7 @@ cluster_node_start(struct cluster *cluster, uint16_t id)
 	node->store = tp_store_open(url);
 	assert_non_null(node->store);
 	config.store = node->store;
-	node->link = sim_net_link(cluster->net, 9000, 0);
+	node->link = sim_net_link(cluster->net, cluster->mtu != 0 ? cluster->mtu : 9000, 0);
 	for (w = 0; w < node->workers; w++)
 		config.links[w][0] = (struct tp_endpoint_link){
 			.link = node->link,

@@ -165,12 +165,13 @@ struct shared {
 };
 
 static void
-shared_begin(struct cluster *cluster, struct shared *shared)
+shared_begin_as(struct cluster *cluster, struct shared *shared,
+	enum tp_region_distribution distribution)
 {
 	struct tp_client_region_config config = {
 		.name = "shared",
 		.bytes = (uint64_t)PAGES * PAGE,
-		.distribution = TP_REGION_STRIPED,
+		.distribution = distribution,
 	};
 
 	for (uint16_t i = 0; i < CLUSTER_NODES; i++)
@@ -180,6 +181,12 @@ shared_begin(struct cluster *cluster, struct shared *shared)
 	for (uint16_t i = 1; i < CLUSTER_NODES; i++)
 		assert_int_equal(tp_client_region_open(shared->clients[i].client, "shared",
 			&shared->regions[i]), 0);
+}
+
+static void
+shared_begin(struct cluster *cluster, struct shared *shared)
+{
+	shared_begin_as(cluster, shared, TP_REGION_STRIPED);
 }
 
 static void
@@ -281,6 +288,59 @@ test_change_of_other_contents_is_never_data(void **state)
 	cluster_destroy(cluster);
 }
 
+/* Many pages at a time, and back: what is queued shows how fast the link is. */
+static void
+pages_stream(struct cluster *cluster, struct shared *shared, uint64_t ns)
+{
+	static uint8_t pages[PAGES * PAGE], read[PAGES * PAGE];
+	uint64_t until = cluster->now + ns;
+	uint32_t round = 0;
+
+	for (; cluster->now < until; round++) {
+		for (uint32_t i = 0; i < PAGES; i++)
+			page_fill(pages + i * PAGE, i, round);
+		assert_true(tp_result_is_ok(tp_write(shared->clients[0].thread,
+			shared->regions[0], 0, pages, sizeof(pages))));
+		assert_true(tp_result_is_ok(tp_read(shared->clients[1].thread,
+			shared->regions[1], 0, read, sizeof(read))));
+		assert_memory_equal(pages, read, sizeof(pages));
+	}
+}
+
+static uint32_t
+link_ns_per_kib(struct cluster *cluster, uint16_t id)
+{
+	return tp_control_worker(cluster->nodes[id].control, 0)->codec.choosers[0].ns_per_kib;
+}
+
+static void
+test_speed_of_link_is_found_out(void **state)
+{
+	struct cluster *cluster = calloc(1, sizeof(*cluster));
+	struct shared shared;
+
+	assert_non_null(cluster);
+	cluster->cache_slots = 128;
+	cluster->base_slots = 256;
+	cluster->link_measured = true;
+	cluster->mtu = 1500;
+	cluster_begin(cluster, one_each);
+	shared_begin_as(cluster, &shared, TP_REGION_HOME);
+	pages_stream(cluster, &shared, 600 * CLUSTER_MS);
+	/* Of this net nothing is slow. */
+	assert_int_equal(link_ns_per_kib(cluster, 1), 0);
+	assert_int_equal(STAT_SUM(cluster, pages_encoded), 0);
+	/* 1 Gbit/s, half of which is found in headers, acks and waits. */
+	sim_net_faults(cluster->net)->byte_ps = 8000;
+	pages_stream(cluster, &shared, 4000 * CLUSTER_MS);
+	assert_true(link_ns_per_kib(cluster, 1) > 8192 / 2);
+	assert_true(link_ns_per_kib(cluster, 1) < 8192 * 2);
+	assert_true(STAT_SUM(cluster, pages_encoded) > 0);
+	assert_int_equal(STAT_SUM(cluster, messages_bad), 0);
+	shared_end(&shared);
+	cluster_destroy(cluster);
+}
+
 struct payload {
 	struct tp_coherence_msg msg;
 	uint8_t bytes[PAGE];
@@ -377,6 +437,7 @@ main(void)
 		cmocka_unit_test(test_words_of_pages_held_before_go_as_changes),
 		cmocka_unit_test(test_changes_of_evicted_pages_are_whole),
 		cmocka_unit_test(test_change_of_other_contents_is_never_data),
+		cmocka_unit_test(test_speed_of_link_is_found_out),
 		cmocka_unit_test(test_payload_that_is_no_page_is_refused),
 	};
 
