@@ -133,7 +133,7 @@ stage_externalise(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem
 /* Commit lock of the lane held, room is there. */
 static void
 record_append(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem_buffer *from,
-	      uint32_t flags, size_t lines_bytes)
+	      uint64_t lasting, uint32_t flags, size_t lines_bytes)
 {
 	struct pmem_record *record = (struct pmem_record *)(void *)from->data;
 
@@ -143,6 +143,7 @@ record_append(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem_buf
 		.seq = rte_cpu_to_le_64(atomic_fetch_add_explicit(&pool->next_seq, 1,
 			memory_order_relaxed)),
 		.epoch = rte_cpu_to_le_64(pool->epoch),
+		.lasting = rte_cpu_to_le_32((uint32_t)lasting),
 		.flags = rte_cpu_to_le_32(flags),
 	};
 	record->crc = rte_cpu_to_le_32(pmem_record_crc(record, lane->index, lane->log_position));
@@ -186,7 +187,7 @@ record_defer(struct tp_pmem_pool *pool, struct pmem_buffer *from, uint32_t flags
 		return ret;
 	if (atomic_fetch_add_explicit(&pool->deferred_count, 1, memory_order_relaxed) == 0)
 		pool->deferred_position = lane->log_position;
-	record_append(pool, lane, from, flags, lines_bytes);
+	record_append(pool, lane, from, pool->deferred_position, flags, lines_bytes);
 	pmem_lock_release(&lane->commit_lock);
 	return 0;
 }
@@ -211,7 +212,7 @@ record_commit(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem_buf
 	ret = lane_make_room(pool, lane, lines_bytes);
 	if (ret < 0)
 		return ret;
-	record_append(pool, lane, from, flags, lines_bytes);
+	record_append(pool, lane, from, lane->log_position, flags, lines_bytes);
 	ret = pmem_fence(pool, lane);
 	if (likely(ret == 0))
 		entries_apply(pool, lane, lane->stage.data + sizeof(struct pmem_record),

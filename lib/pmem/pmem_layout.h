@@ -21,6 +21,8 @@
 #define PMEM_SUPER_OFFSET_1 UINT64_C(65536)
 #define PMEM_STATE_OFFSET_0 UINT64_C(4096)
 #define PMEM_STATE_OFFSET_1 UINT64_C(8192)
+#define PMEM_STATE_COPY_BYTES 2048u	/* from one copy in a slot to the other */
+#define PMEM_STATE_COPIES 4u
 #define PMEM_ROOT_OFFSET UINT64_C(16384)
 #define PMEM_LOG_OFFSET (UINT64_C(1) << 20)
 #define PMEM_ZONES_MAX 128u
@@ -117,13 +119,13 @@ struct pmem_record {
 	rte_le32_t bytes;
 	rte_le64_t seq;
 	rte_le64_t epoch;
-	rte_le32_t entry_count;
+	rte_le32_t lasting;		/* bytes of the lane that were so when it was written */
 	rte_le32_t flags;
 };
 PMEM_SIZE(struct pmem_record, 32);
 PMEM_FIELD(struct pmem_record, seq, 8);
 PMEM_FIELD(struct pmem_record, epoch, 16);
-PMEM_FIELD(struct pmem_record, entry_count, 24);
+PMEM_FIELD(struct pmem_record, lasting, 24);
 PMEM_FIELD(struct pmem_record, flags, 28);
 
 /* The numbers are on the medium: never reuse one. */

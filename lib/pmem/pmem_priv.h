@@ -128,19 +128,22 @@ void pmem_super_seal(struct pmem_super *super);
 /** Why it is not one: 0, -EMEDIUMTYPE, -EPROTONOSUPPORT, -EBADMSG; *text says more. */
 int pmem_super_validate(const struct pmem_super *super, const char **text);
 
-/** Choose the copy that counts: 0 or 1, or -errno as above. */
+/** Choose the copy that counts: 0 or 1, or -errno as above; -ENODATA: truncated. */
+#define PMEM_SUPER_COPIES 2u
+uint64_t pmem_super_offset(unsigned int copy);
 int pmem_super_choose(const struct tp_pmem_device *device, struct pmem_super *super);
 
 /** Write both copies. 0, -EIO. */
 int pmem_super_store(struct tp_pmem_device *device, struct pmem_super *super);
 
-/** Choose the slot that counts: 0 or 1; -EBADMSG: neither is valid. */
+/** Choose the copy that counts, of the slots' 4; -EBADMSG: none is valid. */
 int pmem_state_choose(const struct tp_pmem_device *device, const struct pmem_super *super,
 		      struct pmem_state *state);
 
-/** Read one slot; false: damaged, or of another pool. */
-bool pmem_state_read(const struct tp_pmem_device *device, const struct pmem_super *super,
-		     unsigned int slot, struct pmem_state *state);
+/** Read one copy; false: damaged, or of another pool. */
+bool pmem_state_copy_read(const struct tp_pmem_device *device, const struct pmem_super *super,
+			  unsigned int copy, struct pmem_state *state);
+uint64_t pmem_state_offset(unsigned int copy);
 
 /** Write the next generation into the other slot, with a fence after it. 0, -EIO. */
 int pmem_state_store(struct tp_pmem_device *device, struct pmem_state *state);
@@ -160,6 +163,7 @@ struct tp_pmem_pool {
 	bool was_clean;
 	uint64_t recovered_count;
 	uint64_t recovered_bytes;
+	uint64_t log_damage_offset;		/* of a record that was lasting and is not sound; 0: none */
 	uint64_t epoch;
 
 	struct pmem_super super;		/* writer: who holds all lanes */
@@ -177,8 +181,21 @@ pmem_media_offset(const struct tp_pmem_pool *pool, const void *media)
 	return (uint64_t)((const uint8_t *)media - pool->device->media);
 }
 
+/** Descriptor of a file with its lock, or -errno: -EBUSY, of open(). */
+int pmem_lock_open(const char *path, bool read_only);
+
 /** What tp_pmem_pool_close() does without the lock. 0, -EIO: closed all the same. */
 int pmem_pool_close_device(struct tp_pmem_pool *pool);
+
+/*
+ * root.c
+ */
+struct pmem_root *pmem_root_table(const struct tp_pmem_pool *pool);
+bool pmem_root_is_sound(const struct pmem_root *root);
+bool pmem_root_is_free(const struct pmem_root *root);
+
+/** Cover any range of the view, also outside of blocks. 0, -ENOMEM. */
+int pmem_tx_cover(struct tp_pmem_tx *tx, uint64_t offset, uint64_t bytes);
 
 /*
  * lane.c
@@ -305,10 +322,13 @@ const struct pmem_record *pmem_record_at(const struct tp_pmem_pool *pool, uint32
 
 /**
  * Redo what is in the log, on media of a device that is open.
+ * @param accept_damage
+ *   Go on without the records of a lane behind one that the medium lost.
  * @param watermark
  *   In: of the state. Out: the highest number found.
- * @return 0, -EIO, -ENOMEM.
+ * @return 0, -EBADMSG: damaged, nothing was redone; -EIO, -ENOMEM.
  */
-int pmem_recover(struct tp_pmem_pool *pool, uint64_t epoch, uint64_t *watermark);
+int pmem_recover(struct tp_pmem_pool *pool, uint64_t epoch, bool accept_damage,
+		 uint64_t *watermark);
 
 #endif /* PMEM_PRIV_H */

@@ -145,7 +145,7 @@ tp_pmem_pool_create_on(struct tp_pmem_device *device, const struct tp_pmem_pool_
 
 /* The state of an open pool, or what was found: recovered, with the next epoch. */
 static int
-pool_recover(struct tp_pmem_pool *pool)
+pool_recover(struct tp_pmem_pool *pool, uint32_t flags)
 {
 	uint64_t epoch = rte_le_to_cpu_64(pool->state.epoch);
 	uint64_t watermark = rte_le_to_cpu_64(pool->state.watermark);
@@ -153,7 +153,7 @@ pool_recover(struct tp_pmem_pool *pool)
 
 	pool->was_clean = (rte_le_to_cpu_32(pool->state.flags) & PMEM_STATE_OPEN) == 0;
 	if (!pool->was_clean)
-		ret = pmem_recover(pool, epoch, &watermark);
+		ret = pmem_recover(pool, epoch, (flags & TP_PMEM_OPEN_REPAIR) != 0, &watermark);
 	if (ret < 0)
 		return ret;
 	pool->epoch = epoch + 1;
@@ -223,7 +223,7 @@ tp_pmem_pool_open_on(struct tp_pmem_device *device, uint32_t flags, struct tp_pm
 	if (ret == 0)
 		ret = pmem_lanes_create(pool);
 	if (ret == 0)
-		ret = pool_recover(pool);
+		ret = pool_recover(pool, flags);
 	if (ret == 0)
 		ret = pmem_heap_create(pool);
 	if (ret < 0)

@@ -14,9 +14,8 @@
 
 #define FILE_MODE_DEFAULT 0600u
 
-/* Descriptor that holds the lock, or -errno. */
-static int
-lock_open(const char *path, bool read_only)
+int
+pmem_lock_open(const char *path, bool read_only)
 {
 	struct flock lock = { .l_type = read_only ? F_RDLCK : F_WRLCK, .l_whence = SEEK_SET };
 	int fd = open(path, (read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
@@ -101,7 +100,7 @@ tp_pmem_pool_create(const char *path, uint64_t bytes, const struct tp_pmem_pool_
 		ret = file_make(path, bytes, config == NULL ? 0 : config->mode);
 	if (ret < 0)
 		return ret;
-	lock_fd = lock_open(path, false);
+	lock_fd = pmem_lock_open(path, false);
 	if (lock_fd < 0) {
 		ret = lock_fd;
 		goto unlink_file;
@@ -126,7 +125,7 @@ int
 tp_pmem_pool_open(const char *path, uint32_t flags, struct tp_pmem_pool **pool_out)
 {
 	bool read_only = (flags & TP_PMEM_OPEN_READ_ONLY) != 0;
-	int lock_fd = lock_open(path, read_only);
+	int lock_fd = pmem_lock_open(path, read_only);
 	struct tp_pmem_device *device;
 	int ret;
 
@@ -162,7 +161,7 @@ tp_pmem_pool_destroy(const char *path)
 {
 	struct tp_pmem_device *device;
 	struct pmem_super super;
-	int lock_fd = lock_open(path, false);
+	int lock_fd = pmem_lock_open(path, false);
 	int ret;
 
 	if (lock_fd < 0)

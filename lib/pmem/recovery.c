@@ -76,6 +76,24 @@ pmem_record_at(const struct tp_pmem_pool *pool, uint32_t lane, uint64_t position
 	return record;
 }
 
+/*
+ * A lane ends at a position. A record behind it that was written when more than
+ * that was lasting says that the one there was whole once: the medium lost it.
+ */
+static bool
+lane_is_damaged(const struct tp_pmem_pool *pool, uint32_t lane, uint64_t position, uint64_t epoch,
+		uint64_t seq)
+{
+	for (uint64_t at = position + PMEM_RECORD_ALIGN; at < pool->lane_bytes;
+			at += PMEM_RECORD_ALIGN) {
+		const struct pmem_record *record = pmem_record_at(pool, lane, at, epoch, seq);
+
+		if (record != NULL && rte_le_to_cpu_32(record->lasting) > position)
+			return true;
+	}
+	return false;
+}
+
 static int
 lane_analyse(struct recovery *recovery, uint32_t lane, uint64_t epoch, uint64_t watermark)
 {
@@ -94,6 +112,8 @@ lane_analyse(struct recovery *recovery, uint32_t lane, uint64_t epoch, uint64_t 
 		position += RTE_ALIGN_CEIL(rte_le_to_cpu_32(record->bytes), PMEM_RECORD_ALIGN);
 		pool->recovered_bytes += rte_le_to_cpu_32(record->bytes);
 	}
+	if (pool->log_damage_offset == 0 && lane_is_damaged(pool, lane, position, epoch, seq))
+		pool->log_damage_offset = PMEM_LOG_OFFSET + (uint64_t)lane * pool->lane_bytes + position;
 	return 0;
 }
 
@@ -245,7 +265,7 @@ redo(struct recovery *recovery)
 }
 
 int
-pmem_recover(struct tp_pmem_pool *pool, uint64_t epoch, uint64_t *watermark)
+pmem_recover(struct tp_pmem_pool *pool, uint64_t epoch, bool accept_damage, uint64_t *watermark)
 {
 	struct recovery recovery = { .pool = pool };
 	size_t count;
@@ -253,6 +273,9 @@ pmem_recover(struct tp_pmem_pool *pool, uint64_t epoch, uint64_t *watermark)
 
 	for (uint32_t i = 0; i < pool->lane_count && ret == 0; i++)
 		ret = lane_analyse(&recovery, i, epoch, *watermark);
+	if (ret == 0 && pool->log_damage_offset != 0 && !accept_damage)
+		ret = pmem_error(EBADMSG, "log: the record at %#llx is damaged; it and those behind "
+			"it in its lane are lost", (unsigned long long)pool->log_damage_offset);
 	if (ret == 0)
 		ret = redo(&recovery);
 	count = recovery.found.bytes / sizeof(struct found);

@@ -11,6 +11,12 @@
 static const uint64_t super_offsets[2] = { PMEM_SUPER_OFFSET_0, PMEM_SUPER_OFFSET_1 };
 static const uint64_t state_offsets[2] = { PMEM_STATE_OFFSET_0, PMEM_STATE_OFFSET_1 };
 
+uint64_t
+pmem_super_offset(unsigned int copy)
+{
+	return super_offsets[copy];
+}
+
 static uint32_t
 super_crc(const struct pmem_super *super)
 {
@@ -132,29 +138,36 @@ state_is_sound(const struct pmem_state *state, const struct pmem_super *super)
 }
 
 bool
-pmem_state_read(const struct tp_pmem_device *device, const struct pmem_super *super,
-		unsigned int slot, struct pmem_state *state)
+pmem_state_copy_read(const struct tp_pmem_device *device, const struct pmem_super *super,
+		     unsigned int copy, struct pmem_state *state)
 {
-	memcpy(state, device->media + state_offsets[slot], sizeof(*state));
+	memcpy(state, device->media + pmem_state_offset(copy), sizeof(*state));
 	return state_is_sound(state, super);
+}
+
+uint64_t
+pmem_state_offset(unsigned int copy)
+{
+	return state_offsets[copy / 2] + copy % 2 * PMEM_STATE_COPY_BYTES;
 }
 
 int
 pmem_state_choose(const struct tp_pmem_device *device, const struct pmem_super *super,
 		  struct pmem_state *state)
 {
-	struct pmem_state slots[2];
-	bool sound[2];
-	int chosen;
+	struct pmem_state copy;
+	int chosen = -1;
 
-	for (unsigned int i = 0; i < 2; i++)
-		sound[i] = pmem_state_read(device, super, i, &slots[i]);
-	if (!sound[0] && !sound[1])
-		return pmem_error(EBADMSG, "state: checksum is wrong (both slots)");
-	chosen = !sound[0] || (sound[1] && rte_le_to_cpu_64(slots[1].generation) >
-		rte_le_to_cpu_64(slots[0].generation));
-	*state = slots[chosen];
-	return chosen;
+	for (unsigned int i = 0; i < PMEM_STATE_COPIES; i++) {
+		if (!pmem_state_copy_read(device, super, i, &copy))
+			continue;
+		if (chosen < 0 || rte_le_to_cpu_64(copy.generation) >
+				rte_le_to_cpu_64(state->generation)) {
+			*state = copy;
+			chosen = (int)i;
+		}
+	}
+	return chosen >= 0 ? chosen : pmem_error(EBADMSG, "state: checksum is wrong (all copies)");
 }
 
 int
@@ -165,7 +178,9 @@ pmem_state_store(struct tp_pmem_device *device, struct pmem_state *state)
 	state->generation = rte_cpu_to_le_64(generation);
 	state->crc = rte_cpu_to_le_32(tp_pmem_crc(0, &state->flags,
 		sizeof(*state) - offsetof(struct pmem_state, flags)));
-	device->ops->store(device, device->media + state_offsets[generation & 1], state,
-		sizeof(*state));
+	for (unsigned int i = 0; i < 2; i++)
+		device->ops->store(device,
+			device->media + pmem_state_offset((unsigned int)(generation & 1) * 2 + i),
+			state, sizeof(*state));
 	return device->ops->fence(device);
 }
