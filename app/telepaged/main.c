@@ -21,7 +21,7 @@
 #include "leave.h"
 #include "tp_node.h"
 
-#define STOP_NS UINT64_C(400000000)
+#define STOP_NS UINT64_C(500000000)	/* of which 400 ms are for what is given back */
 #define END_MS 600		/* from the signal on; the kernel needs some of the second, too */
 
 static void

@@ -39,11 +39,14 @@ class TestLeave(ClusterSuite):
             # Time to find out that the cores are crowded.
             time.sleep(0.5 if hogs else 0)
             begun = time.monotonic()
-            self.verify(self.cluster.processes.pop(2).stop(seconds=5) == 0, "status is not 0")
+            node = self.cluster.processes.pop(2)
+            self.verify(node.stop(seconds=5) == 0, "status is not 0")
             seconds = time.monotonic() - begun
         finally:
             for hog in computing:
                 hog.kill()
+        # What had no time does not keep it from telling that it has gone.
+        self.verify("could not be left" not in node.output(), node.output())
         self.verify(seconds < 2, f"node 2 took {seconds:.2f} s to leave")
         self.cluster.await_members(1, [1])
         watch = self.load(1, "watch", region, words=words, stride=PAGE, truth=truth,

@@ -69,6 +69,7 @@ tp_node_run(struct tp_node *node, const volatile sig_atomic_t *stop)
 	node_poller_init(&poller, node, node->worker_first, node->config.workers, true);
 	while (!*stop)
 		node_poller_idle(&poller, tp_node_poll(node));
+	node->crowd = poller.idle.crowd;
 	node_poller_fini(&poller);
 }
 
@@ -363,6 +364,9 @@ tp_node_stop(struct tp_node *node, uint64_t timeout_ns)
 	tp_control_stop(node->control, tp_node_now(node));
 	/* Workers and homes need the cores for what is given back: not spinning. */
 	node_poller_init(&poller, node, node->worker_first, node->config.workers, true);
+	/* To find out anew takes longer than there is time. */
+	if (node->crowd.window != 0)
+		poller.idle.crowd = node->crowd;
 	while (tp_control_state_get(node->control) != TP_CONTROL_STOPPED &&
 	       tp_node_now(node) < deadline)
 		node_poller_idle(&poller, tp_node_poll(node));

@@ -55,6 +55,7 @@ struct tp_node {
 	int control_fd;
 	int worker_fds[TP_ABI_WORKERS_MAX];
 	int client_fds[TP_ABI_WORKERS_MAX];
+	struct tp_crowd crowd;		/* on the main lcore, as it was when tp_node_run() ended */
 	uint64_t control_at;		/* when the control side is polled again, ns */
 	uint64_t attach_at;		/* likewise the connections */
 	uint64_t attached_at;		/* when they were last looked at */
