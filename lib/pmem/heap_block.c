@@ -86,12 +86,13 @@ run_file(struct pmem_heap *heap, struct heap_chunk *chunk)
 	uint32_t free_count = atomic_load(&chunk->free_count);
 	bool listed = atomic_load_explicit(&chunk->is_listed, memory_order_relaxed);
 	bool empty = free_count == heap_class_blocks(chunk->class);
+	bool list = free_count > 0 && !empty;
 
-	if (listed && empty)
+	if (listed && !list)	/* one that was not read yet may turn out to be full */
 		TAILQ_REMOVE(&heap->lists[chunk->class], chunk, item);
-	else if (!listed && free_count > 0 && !empty)
+	else if (!listed && list)
 		TAILQ_INSERT_TAIL(&heap->lists[chunk->class], chunk, item);
-	atomic_store_explicit(&chunk->is_listed, free_count > 0 && !empty, memory_order_relaxed);
+	atomic_store_explicit(&chunk->is_listed, list, memory_order_relaxed);
 	if (empty)
 		heap_chunks_give(heap, chunk, 1);
 }
