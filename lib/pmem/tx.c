@@ -481,6 +481,8 @@ tp_pmem_tx_commit(struct tp_pmem_tx *tx, uint32_t flags)
 		tx_close(tx, false);
 		return ret;
 	}
+	/* First: who reads beside changes must hear that blocks went before they are others'. */
+	ends_call(tx, 0, true);
 	freed_release(tx);
 	tx_close(tx, true);
 	return 0;
