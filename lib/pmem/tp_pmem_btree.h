@@ -7,7 +7,9 @@
  *
  * A tree lasts at an offset; to use it, open it: the handle has the lock. Changes of
  * one tree exclude each other until their transaction has ended; reads run
- * beside them and each other, and see only what is committed.
+ * beside them and each other, and see only what is committed. So a thread that has changed
+ * a tree in an open transaction must not change it in another one, and those that change
+ * several trees in a transaction do so in the same order.
  */
 #ifndef TP_PMEM_BTREE_H
 #define TP_PMEM_BTREE_H
@@ -34,7 +36,9 @@ int tp_pmem_btree_create(struct tp_pmem_tx *tx, uint64_t *offset_out);
 /**
  * Free a tree and everything in it. No handle may be open.
  *
- * @return 0, -EINVAL: no tree there; -EBADMSG: damaged; -ENOMEM.
+ * @return
+ *   0; -EINVAL: no tree there; -EBADMSG: damaged, nothing freed; -ENOMEM: then the
+ *   transaction can only be aborted.
  */
 int tp_pmem_btree_destroy(struct tp_pmem_tx *tx, uint64_t offset);
 
@@ -68,7 +72,8 @@ enum tp_pmem_btree_put {
  *   - -EBADMSG: a node on the way is damaged.
  *   - -ENOSPC, -ENOMEM, -EROFS, -EIO.
  * @threads Any.
- * @cost    With tx NULL one fence, on a split too.
+ * @cost    With tx NULL one fence, two when nodes split. Each node is copied to DRAM before
+ *          the transaction's first change of it, so that readers keep what is committed.
  */
 int tp_pmem_btree_put(struct tp_pmem_btree *tree, struct tp_pmem_tx *tx, const void *key,
 		      uint32_t key_bytes, const void *value, uint32_t value_bytes,
@@ -77,7 +82,11 @@ int tp_pmem_btree_put(struct tp_pmem_btree *tree, struct tp_pmem_tx *tx, const v
 /**
  * Remove a key; nodes that get too empty are merged.
  *
- * @return 0, or with nothing changed: -ENOENT, -EINVAL, -EBADMSG, -ENOSPC, -ENOMEM, -EROFS, -EIO.
+ * @return
+ *   0, or with nothing changed: -ENOENT, -EINVAL, -EBADMSG, -ENOSPC: with tx NULL, as
+ *   tp_pmem_tx_commit(); -ENOMEM, -EROFS, -EIO.
+ * @threads Any.
+ * @cost    With tx NULL one fence. Allocates nothing.
  */
 int tp_pmem_btree_delete(struct tp_pmem_btree *tree, struct tp_pmem_tx *tx, const void *key,
 			 uint32_t key_bytes);
@@ -92,7 +101,8 @@ int tp_pmem_btree_delete(struct tp_pmem_btree *tree, struct tp_pmem_tx *tx, cons
  * @return
  *   Bytes of the whole value; -ENOENT, -EINVAL, -EBADMSG.
  * @threads Any, beside changes.
- * @cost    No lock, no store.
+ * @cost    No lock; stores nothing, but a bit at the first look at a node since opening, whose
+ *          checksum is verified then. That of a long value is every time.
  */
 int64_t tp_pmem_btree_get(struct tp_pmem_btree *tree, const struct tp_pmem_tx *tx, const void *key,
 			  uint32_t key_bytes, void *value, uint32_t capacity);

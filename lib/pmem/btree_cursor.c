@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-3-Clause
+ * Copyright (c) 2026 Telepage developers
+ *
+ * B+tree: cursors. A cursor holds a copy of the leaf where it is, with the keys
+ * that bound the leaf, and walks in the copy as long as the leaf's version says that
+ * it is what the tree has; else, and at the end of the leaf, it finds its way
+ * anew from the root by key. So leaves need no links to each other.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "btree_priv.h"
+
+enum cursor_place {
+	CURSOR_NOWHERE,
+	CURSOR_BEFORE,		/* of the first */
+	CURSOR_HERE,
+	CURSOR_AFTER,		/* the last */
+};
+
+/* The least key of what lies behind a leaf, or the least of the leaf's. */
+struct cursor_bound {
+	uint32_t bytes;		/* 0: there is none */
+	uint8_t key[TP_PMEM_BTREE_KEY_MAX];
+};
+
+struct tp_pmem_btree_cursor {
+	struct tp_pmem_btree *tree;
+	enum cursor_place place;
+	uint32_t index;			/* of leaf's slots */
+	struct btree_ref ref;		/* of the leaf; its node is the copy */
+	struct cursor_bound low;
+	struct cursor_bound high;
+	struct cursor_bound at;		/* key of the last step */
+	uint8_t *value;			/* of a long one */
+	size_t value_capacity;
+	struct btree_key key;
+	struct btree_node leaf;
+};
+
+/* Where to go: by key, or to an end of the tree. */
+struct cursor_target {
+	const struct btree_key *key;	/* NULL: an end */
+	bool back;			/* to what is at or below the key; to the last */
+	bool strict;			/* not at the key itself */
+};
+
+int
+tp_pmem_btree_cursor_open(struct tp_pmem_btree *tree, struct tp_pmem_btree_cursor **cursor_out)
+{
+	struct tp_pmem_btree_cursor *cursor = calloc(1, sizeof(*cursor));
+
+	if (cursor == NULL)
+		return -ENOMEM;
+	cursor->tree = tree;
+	*cursor_out = cursor;
+	return 0;
+}
+
+void
+tp_pmem_btree_cursor_close(struct tp_pmem_btree_cursor *cursor)
+{
+	if (cursor == NULL)
+		return;
+	free(cursor->value);
+	free(cursor);
+}
+
+static void
+bound_set(struct cursor_bound *bound, const struct btree_node *node, uint32_t index)
+{
+	struct btree_item item;
+
+	bound->bytes = 0;
+	if (!btree_node_item(node, index, &item))
+		return;		/* it is being changed, and what was read will not count */
+	bound->bytes = item.key_bytes;
+	btree_copy(bound->key, item.key, item.key_bytes);
+}
+
+static uint32_t
+target_route(const struct cursor_target *target, const struct btree_node *node)
+{
+	if (target->key == NULL)
+		return target->back ? btree_node_count(node) : 0;
+	return btree_node_route(node, target->key, target->back && target->strict);
+}
+
+/* One attempt to copy the leaf of a target: 0, -ENOENT: empty tree; -EBADMSG, -EAGAIN. */
+static int
+leaf_try(struct tp_pmem_btree_cursor *cursor, const struct cursor_target *target)
+{
+	struct btree_ref above, ref = { 0 };
+	uint32_t height;
+	uint64_t offset = btree_root_begin(cursor->tree, false, &height, &above);
+	int ret;
+
+	cursor->low.bytes = 0;
+	cursor->high.bytes = 0;
+	if (height == 0)
+		return btree_ref_is_valid(&above) ? -ENOENT : -EAGAIN;
+	for (uint32_t level = height; level-- > 0; above = ref) {
+		uint32_t index;
+
+		ref = btree_ref_begin(cursor->tree, offset, false);
+		if (!btree_ref_is_valid(&above))
+			return -EAGAIN;
+		ret = btree_ref_verify(cursor->tree, &ref);
+		if (ret < 0)
+			return ret;
+		if (level == 0)
+			break;
+		index = target_route(target, ref.node);
+		if (index > 0)
+			bound_set(&cursor->low, ref.node, index - 1);
+		if (index < btree_node_count(ref.node))
+			bound_set(&cursor->high, ref.node, index);
+		offset = btree_node_child(ref.node, index);
+	}
+	btree_copy(&cursor->leaf, ref.node, sizeof(cursor->leaf));
+	if (!btree_ref_is_valid(&ref))
+		return -EAGAIN;
+	cursor->ref = ref;
+	cursor->ref.node = &cursor->leaf;
+	return 0;
+}
+
+/* Slot of the target in the copy; false: it is not in this leaf. */
+static bool
+leaf_place(struct tp_pmem_btree_cursor *cursor, const struct cursor_target *target)
+{
+	uint32_t count = btree_node_count(&cursor->leaf), index;
+	bool equal;
+
+	if (target->key == NULL) {
+		cursor->index = target->back ? count - 1 : 0;
+		return count > 0;
+	}
+	index = btree_node_search(&cursor->leaf, target->key, &equal);
+	if (equal && !target->strict) {
+		cursor->index = index;
+		return true;
+	}
+	if (target->back) {
+		cursor->index = index - 1;
+		return index > 0;
+	}
+	cursor->index = equal ? index + 1 : index;
+	return cursor->index < count;
+}
+
+/* Go there. 0; -ENOENT: before the first, or after the last; -EBADMSG. */
+static int
+cursor_seek(struct tp_pmem_btree_cursor *cursor, struct cursor_target target)
+{
+	const struct cursor_bound *bound = target.back ? &cursor->low : &cursor->high;
+	unsigned int tries = 0;
+	int ret;
+
+	for (;;) {
+		ret = leaf_try(cursor, &target);
+		if (ret == -EAGAIN) {
+			btree_reader_relax(&tries);
+			continue;
+		}
+		if (ret == -ENOENT)
+			break;
+		if (ret < 0) {
+			cursor->place = CURSOR_NOWHERE;
+			return ret;
+		}
+		if (leaf_place(cursor, &target)) {
+			cursor->place = CURSOR_HERE;
+			return 0;
+		}
+		if (bound->bytes == 0)
+			break;
+		/* In the neighbour, then: what begins with its bound, or lies below ours. */
+		btree_key_set(&cursor->key, bound->key, bound->bytes);
+		target.key = &cursor->key;
+		target.strict = target.back;
+	}
+	cursor->place = target.back ? CURSOR_BEFORE : CURSOR_AFTER;
+	return -ENOENT;
+}
+
+static int
+cursor_step(struct tp_pmem_btree_cursor *cursor, bool back)
+{
+	struct cursor_target target = { .back = back, .strict = true };
+	const struct cursor_bound *bound = back ? &cursor->low : &cursor->high;
+
+	if (cursor->place == CURSOR_NOWHERE)
+		return -EINVAL;
+	if (cursor->place != CURSOR_HERE) {
+		if (back != (cursor->place == CURSOR_AFTER))
+			return -ENOENT;
+		return cursor_seek(cursor, target);
+	}
+	if (!btree_ref_is_valid(&cursor->ref)) {
+		btree_key_set(&cursor->key, cursor->at.key, cursor->at.bytes);
+		target.key = &cursor->key;
+		return cursor_seek(cursor, target);
+	}
+	if (back ? cursor->index > 0 : cursor->index + 1 < btree_node_count(&cursor->leaf)) {
+		cursor->index += back ? UINT32_MAX : 1;
+		return 0;
+	}
+	if (bound->bytes == 0) {
+		cursor->place = back ? CURSOR_BEFORE : CURSOR_AFTER;
+		return -ENOENT;
+	}
+	btree_key_set(&cursor->key, bound->key, bound->bytes);
+	target.key = &cursor->key;
+	target.strict = back;
+	return cursor_seek(cursor, target);
+}
+
+static int
+value_reserve(struct tp_pmem_btree_cursor *cursor, uint32_t bytes)
+{
+	uint8_t *value;
+
+	if (bytes <= cursor->value_capacity)
+		return 0;
+	value = realloc(cursor->value, bytes);
+	if (value == NULL)
+		return -ENOMEM;
+	cursor->value = value;
+	cursor->value_capacity = bytes;
+	return 0;
+}
+
+/*
+ * What the cursor stands at. -EAGAIN: the leaf has changed since it was copied, and so the
+ * block of the value may be another's.
+ */
+static int
+cursor_give(struct tp_pmem_btree_cursor *cursor, struct btree_item *item, const void **value,
+	    uint32_t *value_bytes)
+{
+	struct btree_out out;
+	int ret;
+
+	if (!btree_node_item(&cursor->leaf, cursor->index, item))
+		return -EBADMSG;
+	if (value == NULL && value_bytes == NULL)
+		return 0;
+	if ((item->word & BTREE_WORD_OUT) == 0) {
+		if (value != NULL)
+			*value = item->tail;
+		if (value_bytes != NULL)
+			*value_bytes = item->tail_bytes;
+		return 0;
+	}
+	memcpy(&out, item->tail, sizeof(out));
+	if (value_bytes != NULL)
+		*value_bytes = out.bytes;
+	if (value == NULL)
+		return 0;
+	ret = value_reserve(cursor, out.bytes);
+	if (ret < 0)
+		return ret;
+	ret = btree_out_read(cursor->tree->pool, &out, cursor->value, out.bytes);
+	if (!btree_ref_is_valid(&cursor->ref))
+		return -EAGAIN;
+	*value = cursor->value;
+	return ret;
+}
+
+static int
+cursor_go(struct tp_pmem_btree_cursor *cursor, enum tp_pmem_btree_seek how, const void *seek_key,
+	  uint32_t seek_key_bytes)
+{
+	struct cursor_target target = {
+		.back = how == TP_PMEM_BTREE_LAST || how == TP_PMEM_BTREE_AT_OR_BEFORE,
+	};
+
+	switch (how) {
+	case TP_PMEM_BTREE_FIRST:
+	case TP_PMEM_BTREE_LAST:
+		return cursor_seek(cursor, target);
+	case TP_PMEM_BTREE_AT_OR_AFTER:
+	case TP_PMEM_BTREE_AT_OR_BEFORE:
+		if (seek_key_bytes == 0 || seek_key_bytes > TP_PMEM_BTREE_KEY_MAX)
+			return -EINVAL;
+		btree_key_set(&cursor->key, seek_key, seek_key_bytes);
+		target.key = &cursor->key;
+		return cursor_seek(cursor, target);
+	case TP_PMEM_BTREE_NEXT:
+	case TP_PMEM_BTREE_PREVIOUS:
+		return cursor_step(cursor, how == TP_PMEM_BTREE_PREVIOUS);
+	}
+	return -EINVAL;
+}
+
+int
+tp_pmem_btree_cursor_move(struct tp_pmem_btree_cursor *cursor, enum tp_pmem_btree_seek how,
+			  const void *seek_key, uint32_t seek_key_bytes,
+			  const void **key, uint32_t *key_bytes,
+			  const void **value, uint32_t *value_bytes)
+{
+	enum cursor_place place = cursor->place;
+	struct btree_item item;
+	unsigned int tries = 0;
+	int ret;
+
+	while ((ret = cursor_go(cursor, how, seek_key, seek_key_bytes)) == 0) {
+		ret = cursor_give(cursor, &item, value, value_bytes);
+		if (ret != -EAGAIN)
+			break;
+		/* The step again: from its key, or from the end where it was. */
+		cursor->place = place;
+		cursor->ref.version = 1;
+		btree_reader_relax(&tries);
+	}
+	if (ret < 0)
+		return ret;
+	cursor->at.bytes = item.key_bytes;
+	memcpy(cursor->at.key, item.key, item.key_bytes);
+	if (key != NULL)
+		*key = item.key;
+	if (key_bytes != NULL)
+		*key_bytes = item.key_bytes;
+	return 0;
+}
