@@ -295,6 +295,8 @@ endpoint_packet(struct tp_endpoint *ep, struct fabric_session *s,
 		return;
 	if (likely(header->type == TP_WIRE_DATA)) {
 		*kept_out = fabric_data_rx(ep, s, (const void *)header, frame);
+	} else if (header->type == TP_WIRE_MANY) {
+		*kept_out = fabric_many_rx(ep, s, (const void *)header);
 	} else if (header->type == TP_WIRE_PING) {
 		s->ack_now = true;
 		fabric_session_ready(ep, s);
@@ -384,7 +386,20 @@ endpoint_frame(struct tp_endpoint *ep, uint8_t link_index, struct tp_frame *fram
 	tp_frame_free(frame);
 }
 
-/** What a frame is about, as far as that shows before it is checked. */
+/** Does a message begin at the first byte that may be one, and is it long enough to show? */
+static bool
+endpoint_hint_shows(const struct tp_wire_data *data)
+{
+	const struct tp_wire_part *part =
+		(const void *)((const struct tp_wire_many *)(const void *)data + 1);
+
+	if (data->header.type == TP_WIRE_DATA)
+		return data->fragment_offset == 0;
+	return data->header.type == TP_WIRE_MANY &&
+		rte_le_to_cpu_32(part->length) >= TP_ENDPOINT_HINT_BYTES;
+}
+
+/** What a frame, or its first message, is about, as far as that shows before it is checked. */
 static void
 endpoint_hint(struct tp_endpoint *ep, const struct tp_frame *frame, bool next)
 {
@@ -393,8 +408,7 @@ endpoint_hint(struct tp_endpoint *ep, const struct tp_frame *frame, bool next)
 	uint32_t before = TP_WIRE_OUTER_BYTES + (uint32_t)sizeof(*data);
 
 	if (frame->length >= before + TP_ENDPOINT_HINT_BYTES &&
-	    ep->ops.hint != NULL && data->header.type == TP_WIRE_DATA &&
-	    data->fragment_offset == 0)
+	    ep->ops.hint != NULL && endpoint_hint_shows(data))
 		ep->ops.hint(ep->ctx, data + 1, frame->length - before, next);
 }
 

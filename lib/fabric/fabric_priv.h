@@ -48,6 +48,7 @@
 #define FABRIC_CWND_MIN 2u
 #define FABRIC_ACK_EVERY 8u		/* packets that may wait for one ack */
 #define FABRIC_SACKS_LOST 3u		/* later packets sacked before one counts as lost */
+#define FABRIC_JOIN_CREDITS 4u		/* a packet takes this part of the credits at most */
 #define FABRIC_REORDER_MIN_NS 10000u	/* what a packet may be late at least */
 #define FABRIC_RTO_FIRST_NS 5000000u	/* before the first sample */
 #define FABRIC_HELLO_FIRST_NS 2000000u	/* then doubled up to the heartbeat */
@@ -73,6 +74,7 @@ struct fabric_packet {
 	struct tp_frame frame;
 	uint64_t sent_ns;
 	uint32_t next;		/* of its message, its queue or the free list */
+	uint16_t messages;	/* whole ones in it; 0: a fragment of one */
 	uint8_t class;
 	bool last;		/* ends its message */
 	bool sacked;		/* frame already given back */
@@ -405,6 +407,8 @@ void fabric_congestion_timeout(struct tp_endpoint *ep, struct fabric_session *s,
 /* session_rx.c */
 bool fabric_data_rx(struct tp_endpoint *ep, struct fabric_session *s,
 	const struct tp_wire_data *data, struct tp_frame *frame);
+bool fabric_many_rx(struct tp_endpoint *ep, struct fabric_session *s,
+	const struct tp_wire_many *many);
 void fabric_session_rx_clear(struct tp_endpoint *ep, struct fabric_session *s);
 
 #endif /* FABRIC_PRIV_H */

@@ -319,7 +319,8 @@ packet_header_check(struct tp_endpoint *ep, const uint8_t *udp)
 	}
 	need = packet_header_bytes[header->type];
 	if (unlikely(rte_le_to_cpu_16(header->length) != bytes || bytes < need ||
-		     (header->type != TP_WIRE_DATA && bytes != need))) {
+		     (bytes != need && header->type != TP_WIRE_DATA &&
+		      header->type != TP_WIRE_MANY))) {
 		FABRIC_COUNT(ep, drop_length);
 		return NULL;
 	}

@@ -355,7 +355,8 @@ fabric_session_admit(struct tp_endpoint *ep, struct fabric_session *s,
 		return true;
 	}
 	FABRIC_COUNT(ep, drop_epoch);
-	if (header->type == TP_WIRE_DATA || header->type == TP_WIRE_PING)
+	if (header->type == TP_WIRE_DATA || header->type == TP_WIRE_MANY ||
+	    header->type == TP_WIRE_PING)
 		fabric_reset_send(ep, fabric_session_peer(ep, s), header);
 	return false;
 }

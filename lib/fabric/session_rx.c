@@ -230,11 +230,34 @@ rx_sequence_fresh(struct tp_endpoint *ep, const struct fabric_session *s, uint32
 	return false;
 }
 
+/** Has this packet not arrived before? From then on its time stamp counts. */
+static bool
+rx_packet_is_new(struct tp_endpoint *ep, struct fabric_session *s,
+	const struct tp_wire_header *header)
+{
+	bool duplicate;
+
+	if (unlikely(!rx_sequence_fresh(ep, s, rte_le_to_cpu_32(header->sequence), &duplicate))) {
+		/* Our ack was lost, or was too slow: say it again. */
+		if (duplicate) {
+			s->ack_now = true;
+			fabric_session_ready(ep, s);
+		}
+		return false;
+	}
+	if (!s->echo_due) {
+		s->echo_due = true;
+		s->echo = rte_le_to_cpu_32(header->timestamp) - fabric_timestamp(ep->now);
+	}
+	return true;
+}
+
 /** Mark a packet as arrived, and see to its ack. */
 static void
-rx_sequence_take(struct tp_endpoint *ep, struct fabric_session *s, const struct rx_fragment *f)
+rx_sequence_take(struct tp_endpoint *ep, struct fabric_session *s, uint32_t sequence,
+	uint8_t flags)
 {
-	uint32_t ahead = f->sequence - s->receive_next;
+	uint32_t ahead = sequence - s->receive_next;
 	bool in_order = ahead == 0 && s->receive_bits == 0;
 
 	if (ahead == 0) {
@@ -249,7 +272,7 @@ rx_sequence_take(struct tp_endpoint *ep, struct fabric_session *s, const struct 
 		s->receive_bits |= (unsigned __int128)1 << (ahead - 1);
 	}
 	s->ack_waiting++;
-	if (unlikely(s->ack_waiting >= FABRIC_ACK_EVERY || f->flags != 0)) {
+	if (unlikely(s->ack_waiting >= FABRIC_ACK_EVERY || flags != 0)) {
 		/* The sender's next ones are to be under way while we work on these. */
 		s->ack_now = true;
 		ep->flush_soon = true;
@@ -264,12 +287,14 @@ rx_sequence_take(struct tp_endpoint *ep, struct fabric_session *s, const struct 
 	}
 }
 
-/** Has the peer kept to the credits it was granted? */
+/** Has the peer kept to the credits it was granted, with so many messages more? */
 static bool
-rx_credit_valid(const struct tp_endpoint *ep, const struct fabric_session *s, uint8_t class)
+rx_credit_valid(const struct tp_endpoint *ep, const struct fabric_session *s, uint8_t class,
+	uint32_t count)
 {
 	return class != TP_CLASS_REQUEST ||
-		s->delivered[TP_CLASS_REQUEST] - s->requests_done < ep->config.request_credits;
+		s->delivered[TP_CLASS_REQUEST] - s->requests_done + count <=
+			ep->config.request_credits;
 }
 
 static void
@@ -277,11 +302,11 @@ rx_single(struct tp_endpoint *ep, struct fabric_session *s, const struct rx_frag
 {
 	struct tp_message_piece piece = { .data = f->payload, .length = f->length };
 
-	if (unlikely(!rx_credit_valid(ep, s, f->class))) {
+	if (unlikely(!rx_credit_valid(ep, s, f->class, 1))) {
 		FABRIC_COUNT(ep, drop_credit);
 		return;
 	}
-	rx_sequence_take(ep, s, f);
+	rx_sequence_take(ep, s, f->sequence, f->flags);
 	rx_message_deliver(ep, s, f->class, f->priority, f->length, &piece, 1);
 }
 
@@ -301,7 +326,8 @@ rx_fragment(struct tp_endpoint *ep, struct fabric_session *s, const struct rx_fr
 		FABRIC_COUNT(ep, drop_rx_budget);
 		return false;
 	}
-	if (unlikely(r != NULL && r->have + 1 == r->need && !rx_credit_valid(ep, s, f->class))) {
+	if (unlikely(r != NULL && r->have + 1 == r->need &&
+		     !rx_credit_valid(ep, s, f->class, 1))) {
 		FABRIC_COUNT(ep, drop_credit);
 		return false;
 	}
@@ -317,7 +343,7 @@ rx_fragment(struct tp_endpoint *ep, struct fabric_session *s, const struct rx_fr
 	} else {
 		ep->rx_held++;
 	}
-	rx_sequence_take(ep, s, f);
+	rx_sequence_take(ep, s, f->sequence, f->flags);
 	if (r->have == r->need)
 		reassembly_deliver(ep, s, r);
 	return true;
@@ -334,27 +360,138 @@ fabric_data_rx(struct tp_endpoint *ep, struct fabric_session *s,
 	const struct tp_wire_data *data, struct tp_frame *frame)
 {
 	struct rx_fragment f;
-	bool duplicate;
 
 	if (unlikely(!rx_fragment_parse(s, data, &f))) {
 		FABRIC_COUNT(ep, drop_fragment);
 		return false;
 	}
-	if (unlikely(!rx_sequence_fresh(ep, s, f.sequence, &duplicate))) {
-		/* Our ack was lost, or was too slow: say it again. */
-		if (duplicate) {
-			s->ack_now = true;
-			fabric_session_ready(ep, s);
-		}
+	if (unlikely(!rx_packet_is_new(ep, s, &data->header)))
 		return false;
-	}
-	if (!s->echo_due) {
-		s->echo_due = true;
-		s->echo = rte_le_to_cpu_32(data->header.timestamp) - fabric_timestamp(ep->now);
-	}
 	if (likely(f.count == 1)) {
 		rx_single(ep, s, &f);
 		return false;
 	}
 	return rx_fragment(ep, s, &f, frame);
+}
+
+/* Several messages in one packet. */
+
+static bool
+rx_padding_is_zero(const uint8_t *packet, uint32_t from, uint32_t to)
+{
+	for (; from < to; from++) {
+		if (packet[from] != 0)
+			return false;
+	}
+	return true;
+}
+
+/** Does each part lie within the packet, and do they fill it? */
+static bool
+rx_parts_valid(const struct tp_wire_many *many, uint32_t count)
+{
+	const uint8_t *packet = (const uint8_t *)many;
+	uint32_t bytes = rte_le_to_cpu_16(many->header.length);
+	uint32_t at = sizeof(*many);
+
+	while (count-- > 0) {
+		const struct tp_wire_part *part = (const void *)(packet + at);
+		uint32_t length;
+		uint32_t end;
+
+		if (at + sizeof(*part) > bytes)
+			return false;
+		at += sizeof(*part);
+		length = rte_le_to_cpu_32(part->length);
+		if (part->reserved != 0 || length > bytes - at)
+			return false;
+		end = at + length;
+		/* The last one is not padded. */
+		at = count == 0 ? end : RTE_ALIGN_CEIL(end, TP_WIRE_PART_ALIGN);
+		if (at > bytes || !rx_padding_is_zero(packet, end, at))
+			return false;
+	}
+	return at == bytes;
+}
+
+static bool
+rx_many_valid(const struct fabric_session *s, const struct tp_wire_many *many)
+{
+	uint32_t count = rte_le_to_cpu_16(many->count);
+
+	return count >= 2 && many->class < TP_CLASS_COUNT && many->priority < TP_PRIORITY_COUNT &&
+		(many->flags & ~TP_WIRE_DATA_ACK_NOW) == 0 &&
+		(many->reserved[0] | many->reserved[1] | many->reserved[2]) == 0 &&
+		rte_le_to_cpu_16(many->header.length) <=
+			sizeof(struct tp_wire_data) + s->fragment_bytes &&
+		rx_parts_valid(many, count);
+}
+
+static const struct tp_wire_part *
+rx_part_next(const struct tp_wire_part *part)
+{
+	return (const void *)((const uint8_t *)(part + 1) +
+		RTE_ALIGN_CEIL(rte_le_to_cpu_32(part->length), TP_WIRE_PART_ALIGN));
+}
+
+static void
+rx_part_hint(struct tp_endpoint *ep, const struct tp_wire_part *part, bool next)
+{
+	uint32_t length = rte_le_to_cpu_32(part->length);
+
+	if (ep->ops.hint != NULL && length >= TP_ENDPOINT_HINT_BYTES)
+		ep->ops.hint(ep->ctx, part + 1, length, next);
+}
+
+static void
+rx_parts_deliver(struct tp_endpoint *ep, struct fabric_session *s,
+	const struct tp_wire_many *many)
+{
+	const struct tp_wire_part *first = (const void *)(many + 1);
+	const struct tp_wire_part *part = first;
+	uint32_t count = FABRIC_MUTANT(ep, many_first_only) ? 1 : rte_le_to_cpu_16(many->count);
+	uint32_t i;
+
+	/* Of the first one that was done with the frame. */
+	for (i = 1; i < count; i++) {
+		part = rx_part_next(part);
+		rx_part_hint(ep, part, false);
+	}
+	part = first;
+	for (i = 0; i < count; i++) {
+		struct tp_message_piece piece = {
+			.data = part + 1,
+			.length = rte_le_to_cpu_32(part->length),
+		};
+
+		if (i + 1 < count) {
+			part = rx_part_next(part);
+			rx_part_hint(ep, part, true);
+		}
+		rx_message_deliver(ep, s, many->class, many->priority, piece.length, &piece, 1);
+	}
+}
+
+/**
+ * Take a packet of several messages of the session's epoch: all of them, or none.
+ *
+ * @return
+ *   Whether the frame was kept: never.
+ */
+bool
+fabric_many_rx(struct tp_endpoint *ep, struct fabric_session *s, const struct tp_wire_many *many)
+{
+	if (unlikely(!rx_many_valid(s, many))) {
+		FABRIC_COUNT(ep, drop_fragment);
+		return false;
+	}
+	if (unlikely(!rx_packet_is_new(ep, s, &many->header)))
+		return false;
+	if (unlikely(!rx_credit_valid(ep, s, many->class, rte_le_to_cpu_16(many->count)))) {
+		FABRIC_COUNT(ep, drop_credit);
+		return false;
+	}
+	rx_sequence_take(ep, s, rte_le_to_cpu_32(many->header.sequence), many->flags);
+	rx_parts_deliver(ep, s, many);
+	return false;
 }

@@ -218,6 +218,7 @@ send_fragments(struct tp_endpoint *ep, struct fabric_session *s, const struct tp
 		*packet = (struct fabric_packet){
 			.frame = frames[i++],
 			.next = FABRIC_NONE,
+			.messages = part == length,
 			.class = (uint8_t)class,
 			.last = offset + part == length,
 			.bulk = priority == TP_PRIORITY_BULK,
@@ -235,6 +236,74 @@ send_fragments(struct tp_endpoint *ep, struct fabric_session *s, const struct tp
 	s->message_id++;
 	s->queued[priority == TP_PRIORITY_BULK][class] += i;
 	send_queue_append(ep, s, fabric_queue_of(class, priority), first, last);
+}
+
+/* Joining the message before. */
+
+/** Credits that a packet may take: few, so that it leaves as soon as some come back. */
+static uint32_t
+send_join_max(const struct fabric_session *s, unsigned int class)
+{
+	return class == TP_CLASS_RESPONSE ? UINT16_MAX :
+		RTE_MAX(s->credit_granted[class] / FABRIC_JOIN_CREDITS, 1u);
+}
+
+/** What stands before the first message, now that it is not alone. */
+static void
+send_many_fill(const struct fabric_packet *packet, unsigned int class, unsigned int priority)
+{
+	struct tp_wire_many *many =
+		(void *)((uint8_t *)packet->frame.data + TP_WIRE_OUTER_BYTES);
+	struct tp_wire_part *part = (void *)(many + 1);
+	uint32_t first = packet->frame.length - TP_WIRE_OUTER_BYTES -
+		(uint32_t)sizeof(struct tp_wire_data);
+
+	many->class = (uint8_t)class;
+	many->priority = (uint8_t)priority;
+	many->flags = 0;
+	memset(many->reserved, 0, sizeof(many->reserved));
+	part->length = rte_cpu_to_le_32(first);
+	part->reserved = 0;
+}
+
+/**
+ * Put a message into the packet of the one before it, if that still waits and has
+ * room: they share header, checksum, ack and the driver's work. Nothing ever waits
+ * for company.
+ */
+static bool
+send_join(struct tp_endpoint *ep, struct fabric_session *s, unsigned int class,
+	unsigned int priority, const struct iovec *iov, uint32_t length)
+{
+	uint32_t q = fabric_queue_of(class, priority);
+	struct send_cursor cursor = { .iov = iov };
+	struct fabric_packet *packet;
+	struct tp_wire_many *many;
+	struct tp_wire_part *part;
+	uint32_t end;
+	uint32_t at;
+
+	/* Bulk is counted in packets, so that there is never much of it on the wire. */
+	if ((s->queue_mask & 1u << q) == 0 || priority == TP_PRIORITY_BULK || ep->config.no_join)
+		return false;
+	packet = &ep->packets[s->queues[q].tail];
+	end = packet->frame.length - TP_WIRE_OUTER_BYTES;
+	at = RTE_ALIGN_CEIL(end, TP_WIRE_PART_ALIGN);
+	if (packet->messages == 0 || packet->messages >= send_join_max(s, class) ||
+	    at + sizeof(*part) + length > sizeof(struct tp_wire_data) + s->fragment_bytes)
+		return false;
+	many = (void *)((uint8_t *)packet->frame.data + TP_WIRE_OUTER_BYTES);
+	if (packet->messages == 1)
+		send_many_fill(packet, class, priority);
+	many->count = rte_cpu_to_le_16(++packet->messages);
+	memset((uint8_t *)many + end, 0, at - end);
+	part = (void *)((uint8_t *)many + at);
+	part->length = rte_cpu_to_le_32(length);
+	part->reserved = 0;
+	send_gather(&cursor, (uint8_t *)(part + 1), length);
+	packet->frame.length = TP_WIRE_OUTER_BYTES + at + (uint32_t)sizeof(*part) + length;
+	RTE_ASSERT(packet->frame.length <= packet->frame.capacity);
+	return true;
 }
 
 int
@@ -257,6 +326,14 @@ tp_endpoint_send(struct tp_endpoint *ep, uint16_t node, uint8_t worker,
 		if (iov[i].iov_len > TP_WIRE_MESSAGE_MAX - length)
 			return -EMSGSIZE;
 		length += iov[i].iov_len;
+	}
+	s = fabric_session_find(ep, peer, worker);
+	/* Most are alone in their turn. */
+	if (s != NULL && unlikely(s->queue_mask != 0) &&
+	    send_join(ep, s, class, priority, iov, (uint32_t)length)) {
+		FABRIC_COUNT(ep, tx_messages);
+		FABRIC_COUNT(ep, tx_joined);
+		return 0;
 	}
 	ret = send_session(ep, peer, worker, class, priority == TP_PRIORITY_BULK, (uint32_t)length,
 		&s);
@@ -293,6 +370,13 @@ static uint32_t
 tx_in_flight(const struct fabric_session *s)
 {
 	return fabric_session_outstanding(s) - s->sacked_count - s->lost_count;
+}
+
+/** Credits that the first packet of a queue takes. */
+static uint32_t
+tx_credits_wanted(const struct tp_endpoint *ep, const struct fabric_session *s, uint32_t q)
+{
+	return RTE_MAX(ep->packets[s->queues[q].head].messages, 1u);
 }
 
 /**
@@ -342,10 +426,17 @@ tx_queues_allowed(const struct tp_endpoint *ep, struct fabric_session *s, uint32
 	uint32_t p;
 
 	for (class = 0; class < TP_CLASS_RESPONSE; class++) {
-		if (s->credit_used[class] - s->credit_returned[class] < s->credit_granted[class])
+		uint32_t left = s->credit_granted[class] -
+			(s->credit_used[class] - s->credit_returned[class]);
+
+		if (likely(left >= send_join_max(s, class)))
 			continue;
-		for (p = 0; p < TP_PRIORITY_COUNT; p++)
-			mask &= ~(1u << fabric_queue_of(class, p));
+		for (p = 0; p < TP_PRIORITY_COUNT; p++) {
+			uint32_t q = fabric_queue_of(class, p);
+
+			if ((mask & 1u << q) != 0 && tx_credits_wanted(ep, s, q) > left)
+				mask &= ~(1u << q);
+		}
 	}
 	if (unlikely((mask & FABRIC_QUEUES_BULK) != 0))
 		mask &= ~tx_bulk_refused(ep, s);
@@ -368,7 +459,7 @@ tx_next_packet(struct tp_endpoint *ep, struct fabric_session *s, uint32_t queues
 		q = (uint32_t)__builtin_ctz(allowed);
 		packet = &ep->packets[s->queues[q].head];
 		if (packet->class < TP_CLASS_RESPONSE)
-			s->credit_used[packet->class]++;
+			s->credit_used[packet->class] += RTE_MAX(packet->messages, 1u);
 	}
 	index = s->queues[q].head;
 	packet = &ep->packets[index];
@@ -391,7 +482,8 @@ tx_packet_send(struct tp_endpoint *ep, struct fabric_session *s, struct fabric_l
 	 * goes out as it is, with older acks, which do no harm.
 	 */
 	if (likely(!packet->sent || !l->ops->frame_shared(l, &packet->frame))) {
-		fabric_packet_finish(ep, s, &packet->frame, TP_WIRE_DATA, sequence,
+		fabric_packet_finish(ep, s, &packet->frame,
+			packet->messages > 1 ? TP_WIRE_MANY : TP_WIRE_DATA, sequence,
 			packet->frame.length - TP_WIRE_OUTER_BYTES);
 		tx_acked(s);
 	}
@@ -460,10 +552,14 @@ tx_lost(struct tp_endpoint *ep, struct fabric_session *s, struct fabric_link *li
 static void
 tx_ack_ask(const struct tp_endpoint *ep, const struct fabric_packet *packet)
 {
-	struct tp_wire_data *data = (void *)((uint8_t *)packet->frame.data + TP_WIRE_OUTER_BYTES);
+	void *head = (uint8_t *)packet->frame.data + TP_WIRE_OUTER_BYTES;
 
-	if (!FABRIC_MUTANT(ep, no_ack_asked))
-		data->flags = TP_WIRE_DATA_ACK_NOW;
+	if (FABRIC_MUTANT(ep, no_ack_asked))
+		return;
+	if (packet->messages > 1)
+		((struct tp_wire_many *)head)->flags = TP_WIRE_DATA_ACK_NOW;
+	else
+		((struct tp_wire_data *)head)->flags = TP_WIRE_DATA_ACK_NOW;
 }
 
 static void

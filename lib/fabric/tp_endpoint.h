@@ -138,6 +138,7 @@ struct tp_endpoint_config {
 	uint64_t ack_delay_ns;		/* an ack waits for a ride at most; 0: 100 us */
 	uint64_t rto_min_ns;		/* 0: 1 ms */
 	uint64_t rto_max_ns;		/* 0: a quarter of the timeout */
+	bool no_join;			/* no two messages in one packet */
 	uint64_t seed;			/* spreads the first epoch and timers */
 };
 
@@ -152,6 +153,7 @@ struct tp_endpoint_config {
 	COUNTER(tx_bytes,		"bytes sent, whole frames")		\
 	COUNTER(rx_messages,		"messages delivered")			\
 	COUNTER(tx_messages,		"messages accepted for sending")	\
+	COUNTER(tx_joined,		"of these, into a packet with others")	\
 	COUNTER(rx_packets,		"valid packets of sessions")		\
 	COUNTER(tx_data,		"data packets sent first time")		\
 	COUNTER(tx_retransmits,		"data packets sent again")		\
@@ -197,7 +199,7 @@ struct tp_endpoint_config {
 	COUNTER(drop_ack,		"acks what was not sent")		\
 	COUNTER(drop_credit,		"credits beyond what was granted")	\
 	COUNTER(drop_window,		"sequence outside the window")		\
-	COUNTER(drop_fragment,		"fragment fields inconsistent")		\
+	COUNTER(drop_fragment,		"fragment or parts inconsistent")		\
 	COUNTER(drop_no_session,	"no room for a session")		\
 	COUNTER(drop_rx_budget,		"no room for reassembly, sender repeats")
 

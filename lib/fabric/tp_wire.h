@@ -37,7 +37,7 @@ extern "C" {
 
 /* Section 3: the packet. The first two bytes read "Tp". */
 #define TP_WIRE_MAGIC 0x7054u
-#define TP_WIRE_VERSION 2u
+#define TP_WIRE_VERSION 3u
 
 /* Section 3.2: packet types. Numbers are never reused. */
 #define TP_WIRE_TYPE_LIST(TYPE)							\
@@ -47,7 +47,8 @@ extern "C" {
 	TYPE(HELLO,      3, sizeof(struct tp_wire_hello),   "open a session")	\
 	TYPE(HELLO_ACK,  4, sizeof(struct tp_wire_hello),   "answer to HELLO")	\
 	TYPE(RESET,      5, sizeof(struct tp_wire_header),  "no such session")	\
-	TYPE(PING,       6, sizeof(struct tp_wire_header),  "answer with ACK")
+	TYPE(PING,       6, sizeof(struct tp_wire_header),  "answer with ACK")	\
+	TYPE(MANY,       7, sizeof(struct tp_wire_many),    "several messages")
 
 enum tp_wire_type {
 #define TP_WIRE_TYPE_AS_ENUM(name, id, bytes, text) TP_WIRE_##name = (id),
@@ -126,7 +127,7 @@ TP_WIRE_FIELD(struct tp_wire_header, request_credit, 64);
 TP_WIRE_FIELD(struct tp_wire_header, forward_credit, 68);
 static_assert(TP_WIRE_WINDOW == 64 * TP_WIRE_SACK_WORDS, "the sack covers the window");
 
-/* Section 3.4: flags of DATA. */
+/* Sections 3.4 and 3.5: flags of DATA and MANY. */
 #define TP_WIRE_DATA_ACK_NOW 0x01u	/* the sender's window is full: acknowledge at once */
 
 /** Section 3.4: DATA, followed by fragment_length bytes. */
@@ -151,6 +152,37 @@ TP_WIRE_FIELD(struct tp_wire_data, class, 84);
 TP_WIRE_FIELD(struct tp_wire_data, priority, 85);
 TP_WIRE_FIELD(struct tp_wire_data, flags, 86);
 TP_WIRE_FIELD(struct tp_wire_data, reserved, 87);
+
+/** Section 3.5: MANY, followed by count parts. */
+struct tp_wire_many {
+	struct tp_wire_header header;
+	rte_le16_t count;		/* messages, at least 2 */
+	uint8_t class;			/* of all: enum tp_class */
+	uint8_t priority;		/* of all: enum tp_priority */
+	uint8_t flags;			/* TP_WIRE_DATA_* */
+	uint8_t reserved[3];		/* 0 */
+} TP_WIRE_PACKED;
+
+TP_WIRE_SIZE(struct tp_wire_many, 80);
+TP_WIRE_FIELD(struct tp_wire_many, count, 72);
+TP_WIRE_FIELD(struct tp_wire_many, class, 74);
+TP_WIRE_FIELD(struct tp_wire_many, priority, 75);
+TP_WIRE_FIELD(struct tp_wire_many, flags, 76);
+TP_WIRE_FIELD(struct tp_wire_many, reserved, 77);
+
+#define TP_WIRE_PART_ALIGN 8u
+
+/** Section 3.5: one message of MANY, followed by its bytes and zeros up to a multiple of 8. */
+struct tp_wire_part {
+	rte_le32_t length;		/* of the message */
+	rte_le32_t reserved;		/* 0 */
+} TP_WIRE_PACKED;
+
+TP_WIRE_SIZE(struct tp_wire_part, 8);
+TP_WIRE_FIELD(struct tp_wire_part, length, 0);
+TP_WIRE_FIELD(struct tp_wire_part, reserved, 4);
+static_assert(sizeof(struct tp_wire_many) + sizeof(struct tp_wire_part) ==
+	sizeof(struct tp_wire_data), "the first message stays where it is when another one joins");
 
 /** Section 3.3: HELLO and HELLO_ACK. */
 struct tp_wire_hello {

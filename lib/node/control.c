@@ -124,6 +124,7 @@ control_endpoint_config(struct tp_control *control, uint16_t worker)
 		.forward_credits = config->forward_credits,
 		.tx_frames = config->tx_frames,
 		.rx_frames = config->rx_frames,
+		.no_join = config->no_join,
 		.peer_timeout_ns = config->peer_timeout_ns,
 		.seed = config->seed * 31 + (uint64_t)config->node_id * 1009 + worker,
 	};

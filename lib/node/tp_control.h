@@ -86,6 +86,7 @@ struct tp_control_config {
 	uint16_t forward_credits;	/* fabric; 0: its default */
 	uint32_t tx_frames;		/* fabric; 0: its default */
 	uint32_t rx_frames;		/* fabric; 0: its default */
+	bool no_join;			/* fabric; no two messages in one packet */
 	uint64_t seed;			/* spreads timers and epochs of sessions */
 	/*
 	 * Time in which each link takes 1024 bytes; pages are encoded where that takes

@@ -12,7 +12,8 @@
 
 #define FRAME_MAX 1514u
 
-enum { FUZZ_OUTER = 1, FUZZ_HEADER = 2, FUZZ_CRC = 4, FUZZ_FLUSH = 8, FUZZ_TIME = 16 };
+enum { FUZZ_OUTER = 1, FUZZ_HEADER = 2, FUZZ_CRC = 4, FUZZ_FLUSH = 8, FUZZ_TIME = 16,
+	FUZZ_MANY = 32 };
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -48,6 +49,8 @@ frame_make(uint8_t *frame, const struct last *valid, uint8_t flags, const uint8_
 	memcpy(frame + at, data, length - at);
 	if (at == 0)
 		return length;
+	if ((flags & FUZZ_MANY) != 0 && length >= TP_WIRE_OUTER_BYTES + 72)
+		frame[TP_WIRE_OUTER_BYTES + 3] = TP_WIRE_MANY;
 	/* Lengths and the IP checksum as they must be. */
 	frame[16] = (uint8_t)((length - 14) >> 8);
 	frame[17] = (uint8_t)(length - 14);

@@ -155,6 +155,8 @@ pipe_counters(struct pipe_state *st)
 void
 pipe_run(const struct pipe *pipe, struct pipe_result *result)
 {
+	/* Losses are chosen by message, so each has a packet of its own. */
+	struct tp_endpoint_config config = { .no_join = true };
 	struct sim_faults faults = { .delay_ns = PIPE_DELAY_NS };
 	struct pipe_state *st = calloc(1, sizeof(*st));
 	struct sim_cluster *c;
@@ -165,7 +167,7 @@ pipe_run(const struct pipe *pipe, struct pipe_result *result)
 	memset(result, 0, sizeof(*result));
 	st->pipe = pipe;
 	st->result = result;
-	sim_cluster_init(c, 2, pipe->seed, &faults, NULL, PIPE_MTU);
+	sim_cluster_init(c, 2, pipe->seed, &faults, &config, PIPE_MTU);
 	c->test = st;
 	c->message = pipe_message;
 	sim_cluster_connect(c);

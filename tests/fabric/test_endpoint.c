@@ -232,7 +232,7 @@ test_endpoint_requests_never_take_the_last_frames(void **state)
 {
 	static uint8_t data[TP_WIRE_MESSAGE_MAX];
 	struct tp_endpoint_config config = { .tx_frames = TP_ENDPOINT_TX_FRAMES_MIN,
-		.session_queue_frames = 4096 };
+		.session_queue_frames = 4096, .no_join = true };
 	struct sim_cluster c;
 	uint32_t tx;
 	uint32_t rx;
@@ -485,6 +485,7 @@ hole_drop(void *ctx, uint32_t from, const uint8_t *frame, uint32_t length)
 static void
 test_endpoint_window_with_one_packet_lost_again_and_again_holds(void **state)
 {
+	struct tp_endpoint_config config = { .no_join = true };
 	struct tp_session_info info;
 	struct hole hole = { .times = UINT32_MAX };
 	struct sim_cluster c;
@@ -493,7 +494,7 @@ test_endpoint_window_with_one_packet_lost_again_and_again_holds(void **state)
 	uint64_t end;
 
 	(void)state;
-	sim_cluster_init(&c, 2, 1, &calm, NULL, 1500);
+	sim_cluster_init(&c, 2, 1, &calm, &config, 1500);
 	sim_cluster_connect(&c);
 	/* Let the congestion window grow as far as it may. */
 	for (end = c.now + 50 * SIM_MS; c.now < end;) {

@@ -56,6 +56,10 @@ golden_scenario(struct sim_cluster *c)
 	sim_node_peer(&c->nodes[1], &c->nodes[0], 100);
 	assert_int_equal(sim_send(&c->nodes[0], &c->nodes[1], TP_CLASS_REQUEST, "3", 1), 0);
 	sim_cluster_run(c, SIM_MS);
+	/* Two messages in one turn. */
+	assert_int_equal(sim_send(&c->nodes[1], &c->nodes[0], TP_CLASS_FORWARD, "five", 4), 0);
+	assert_int_equal(sim_send(&c->nodes[1], &c->nodes[0], TP_CLASS_FORWARD, "words", 5), 0);
+	sim_cluster_run(c, SIM_MS);
 }
 
 static const uint8_t *
@@ -86,6 +90,7 @@ test_packet_of_every_type_has_golden_bytes(void **state)
 		{ "hello ack", golden_hello_ack, sizeof(golden_hello_ack) },
 		{ "reset", golden_reset, sizeof(golden_reset) },
 		{ "ping", golden_ping, sizeof(golden_ping) },
+		{ "many", golden_many, sizeof(golden_many) },
 	};
 	struct capture capture = { .count = 0 };
 	struct sim_cluster c;
@@ -196,6 +201,34 @@ static const struct malformed malformed_data[] = {
 	{ "reserved", PACKET + 87, 1, { 0x01 }, FIX_CRC, DROP(fragment) },
 };
 
+/* Two messages: 5 bytes at 88, padded to 96; the head of the other, and 3 bytes. */
+static const struct malformed malformed_many[] = {
+	{ "no message", PACKET + 72, 2, { 0x00, 0x00 }, FIX_CRC, DROP(fragment) },
+	{ "one message", PACKET + 72, 2, { 0x01, 0x00 }, FIX_CRC, DROP(fragment) },
+	{ "more messages than bytes", PACKET + 72, 2, { 0x03, 0x00 }, FIX_CRC, DROP(fragment) },
+	{ "65535 messages", PACKET + 72, 2, { 0xff, 0xff }, FIX_CRC, DROP(fragment) },
+	{ "class", PACKET + 74, 1, { TP_CLASS_COUNT }, FIX_CRC, DROP(fragment) },
+	{ "priority", PACKET + 75, 1, { TP_PRIORITY_COUNT }, FIX_CRC, DROP(fragment) },
+	{ "flags", PACKET + 76, 1, { 0x02 }, FIX_CRC, DROP(fragment) },
+	{ "reserved, first", PACKET + 77, 1, { 0x01 }, FIX_CRC, DROP(fragment) },
+	{ "reserved, last", PACKET + 79, 1, { 0x80 }, FIX_CRC, DROP(fragment) },
+	{ "length of the first", PACKET + 80, 1, { 0x0d }, FIX_CRC, DROP(fragment) },
+	{ "length of the first, short", PACKET + 80, 1, { 0x04 }, FIX_CRC, DROP(fragment) },
+	{ "length of the first, all", PACKET + 80, 1, { 0x13 }, FIX_CRC, DROP(fragment) },
+	{ "length of the first, 4 GiB", PACKET + 80, 4, { 0xff, 0xff, 0xff, 0xff }, FIX_CRC,
+		DROP(fragment) },
+	{ "reserved of the first", PACKET + 84, 1, { 0x01 }, FIX_CRC, DROP(fragment) },
+	{ "padding", PACKET + 93, 1, { 0x01 }, FIX_CRC, DROP(fragment) },
+	{ "padding, last", PACKET + 95, 1, { 0x01 }, FIX_CRC, DROP(fragment) },
+	{ "length of the last", PACKET + 96, 1, { 0x04 }, FIX_CRC, DROP(fragment) },
+	{ "length of the last, short", PACKET + 96, 1, { 0x02 }, FIX_CRC, DROP(fragment) },
+	{ "length of the last, 4 GiB", PACKET + 96, 4, { 0xf8, 0xff, 0xff, 0xff }, FIX_CRC,
+		DROP(fragment) },
+	{ "reserved of the last", PACKET + 103, 1, { 0x01 }, FIX_CRC, DROP(fragment) },
+	{ "as data", PACKET + 3, 1, { TP_WIRE_DATA }, FIX_CRC, DROP(fragment) },
+	{ "as ack", PACKET + 3, 1, { TP_WIRE_ACK }, FIX_CRC, DROP(length) },
+};
+
 static const struct malformed malformed_hello[] = {
 	{ "no epoch", PACKET + 24, 1, { 0x00 }, FIX_CRC, DROP(hello) },
 	{ "no request credits", PACKET + 72, 2, { 0x00, 0x00 }, FIX_CRC, DROP(hello) },
@@ -302,6 +335,38 @@ test_packet_with_any_bad_field_is_dropped_and_counted(void **state)
 	inject(&c, frame, length);
 	inject(&c, frame, length);
 	assert_int_equal(c.nodes[1].messages, 1);
+	assert_int_equal(SIM_COUNTER(&c.nodes[1], rx_duplicates), 1);
+	sim_cluster_fini(&c);
+}
+
+static void
+test_packet_many_with_any_bad_field_is_dropped_and_counted(void **state)
+{
+	struct capture capture = { .count = 0 };
+	struct sim_cluster c;
+	uint32_t length;
+	uint32_t i;
+
+	(void)state;
+	sim_cluster_init(&c, 2, 0, &calm, NULL, 1500);
+	sim_cluster_connect(&c);
+	sim_cluster_run(&c, SIM_MS);
+	sim_net_tap(c.net, capture_frame, &capture);
+	sim_net_cut(c.net, 0, 1, true);
+	sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_REQUEST, "first", 5);
+	sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_REQUEST, "two", 3);
+	sim_cluster_step(&c, c.now + 1000);
+	sim_net_cut(c.net, 0, 1, false);
+	sim_net_tap(c.net, NULL, NULL);
+	assert_int_equal(capture.count, 1);
+	length = capture.frames[0].length;
+	assert_int_equal(length, PACKET + 107);
+	for (i = 0; i < sizeof(malformed_many) / sizeof(malformed_many[0]); i++)
+		malformed_check(&c, capture.frames[0].bytes, length, &malformed_many[i]);
+	/* The good one is still taken, once. */
+	inject(&c, capture.frames[0].bytes, length);
+	inject(&c, capture.frames[0].bytes, length);
+	assert_int_equal(c.nodes[1].messages, 2);
 	assert_int_equal(SIM_COUNTER(&c.nodes[1], rx_duplicates), 1);
 	sim_cluster_fini(&c);
 }
@@ -431,6 +496,7 @@ main(void)
 		cmocka_unit_test(test_packet_of_every_type_has_golden_bytes),
 		cmocka_unit_test(test_packet_crc_is_crc32c),
 		cmocka_unit_test(test_packet_with_any_bad_field_is_dropped_and_counted),
+		cmocka_unit_test(test_packet_many_with_any_bad_field_is_dropped_and_counted),
 		cmocka_unit_test(test_packet_hello_with_any_bad_field_is_dropped_and_counted),
 		cmocka_unit_test(test_packet_cut_short_anywhere_is_dropped),
 		cmocka_unit_test(test_packet_any_single_bit_flipped_is_never_delivered),

@@ -135,6 +135,7 @@ cluster_node_start(struct cluster *cluster, uint16_t id)
 		.cache_slots = cluster->cache_slots,
 		.heap_bytes = 1 << 20,
 		.tx_frames = cluster->short_of_room ? TP_ENDPOINT_TX_FRAMES_MIN : 0,
+		.no_join = cluster->short_of_room,
 		.stash_count = cluster->short_of_room ? 2 : 0,
 		.link_ns_per_kib = { cluster->link_ns_per_kib },
 		.link_measured = { cluster->link_measured },
