@@ -87,6 +87,8 @@ fabric)
 		run client_stream_bw --pmd $pmd
 		run session_loss_bw --pmd $pmd
 		run demand_under_bulk_lat --pmd $pmd
+		run fabric_small_msg_rate --pmd $pmd
+		run fabric_small_msg_rate_alone --pmd $pmd
 	done
 	;;
 life)

@@ -72,6 +72,8 @@ GOALS_RATE = {
     "page_stream_bw": (">= 0.9 x raw", lambda raw: 0.9 * raw),
     "page_stream_bw_64k_x8": (">= 0.9 x raw", lambda raw: 0.9 * raw),
     "page_stream_bw_random": (">= 0.9 x raw", lambda raw: 0.9 * raw),
+    "fabric_small_msg_rate": (">= 25 M/s", lambda _: 25),
+    "fabric_small_msg_rate_alone": (">= 5 M/s", lambda _: 5),
 }
 
 

@@ -257,6 +257,8 @@ int bench_void_stop(struct bench *bench);
 int bench_void_cut(struct bench *bench);
 int bench_idle(struct bench *bench);
 int bench_session_loss(struct bench *bench);
+int bench_small_message(struct bench *bench);
+int bench_small_message_alone(struct bench *bench);
 int bench_demand(struct bench *bench);
 int bench_bystander(struct bench *bench);
 int bench_codec_delta_rate(struct bench *bench);

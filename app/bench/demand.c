@@ -122,7 +122,7 @@ bench_demand(struct bench *bench)
 	struct fabric_bench fabric;
 	int ret;
 
-	ret = fabric_bench_init(&fabric, bench);
+	ret = fabric_bench_init(&fabric, bench, 0);
 	if (ret == 0)
 		ret = bench_samples_init(&result.idle, DEMAND_ROUNDS * DEMAND_FETCHES);
 	if (ret == 0)

@@ -25,6 +25,8 @@
 #define FABRIC_MBUFS 4095u
 #define FABRIC_NET 0x0a000000u		/* 10.0.0.0 */
 #define FABRIC_PUSH 8u			/* pages streamed in a turn at most */
+#define FABRIC_SMALL_PUSH 2048u		/* the same, of small messages: some packets */
+#define FABRIC_SMALL_ALONE_PUSH 32u	/* the same, a packet each: a burst of the link */
 #define FABRIC_UP_NS UINT64_C(10000000000)
 #define FABRIC_FETCH_NS UINT64_C(1000000000)
 #define FABRIC_SEED 20260u
@@ -97,6 +99,10 @@ asker_message(void *context, const struct tp_message *message)
 	const struct fabric_head *head = tp_message_head(message, sizeof(*head));
 	uint32_t page;
 
+	if (message->length == FABRIC_SMALL_BYTES) {
+		side->streamed++;
+		return;
+	}
 	if (head == NULL || head->page >= side->page_count)
 		return;
 	page = head->page;
@@ -173,6 +179,7 @@ side_endpoint_create(struct fabric_side *side, uint16_t id)
 		.link_count = 1,
 		.links = { { .link = side->fault != NULL ? side->fault : side->link,
 			     .ip = FABRIC_NET + id } },
+		.no_join = (side->flags & FABRIC_NO_JOIN) != 0,
 		.seed = id,
 	};
 	uint16_t other = id == FABRIC_HOME ? FABRIC_ASKER : FABRIC_HOME;
@@ -197,7 +204,7 @@ side_open(struct fabric_side *side, uint16_t id)
 	ret = side_port_start(side);
 	if (ret < 0)
 		return ret;
-	if (id == FABRIC_ASKER) {
+	if (id == FABRIC_ASKER && (side->flags & FABRIC_NO_FAULT) == 0) {
 		side->fault = tp_link_fault_create(side->link, FABRIC_SEED, &side->now);
 		if (side->fault == NULL)
 			return -rte_errno;
@@ -225,6 +232,23 @@ fabric_side_run(struct fabric_side *side, uint64_t span_ns)
 }
 
 static void
+home_stream_small(struct fabric_side *side)
+{
+	uint32_t most = (side->flags & FABRIC_NO_JOIN) != 0 ? FABRIC_SMALL_ALONE_PUSH :
+		FABRIC_SMALL_PUSH;
+	uint64_t words[FABRIC_SMALL_BYTES / sizeof(uint64_t)] = { 0 };
+	const struct iovec iov = { words, sizeof(words) };
+
+	for (uint32_t i = 0; i < most; i++) {
+		words[0] = side->next;
+		if (tp_endpoint_send(side->ep, FABRIC_ASKER, 0, TP_CLASS_RESPONSE,
+				     TP_PRIORITY_NORMAL, &iov, 1) < 0)
+			return;
+		side->next++;
+	}
+}
+
+static void
 home_stream(struct fabric_side *side)
 {
 	uint32_t stream = atomic_load_explicit(&side->shared->stream, memory_order_relaxed);
@@ -233,6 +257,10 @@ home_stream(struct fabric_side *side)
 
 	if (stream == FABRIC_STREAM_NONE)
 		return;
+	if (stream == FABRIC_STREAM_SMALL) {
+		home_stream_small(side);
+		return;
+	}
 	for (unsigned int i = 0; i < FABRIC_PUSH; i++) {
 		uint32_t page = side->order[side->next % side->page_count];
 
@@ -255,7 +283,12 @@ static int
 home_main(struct bench *bench, struct bench_control *control, void *context)
 {
 	struct fabric_bench *fabric = context;
-	struct fabric_side side = { .bench = bench, .shared = fabric->shared, .answered = true };
+	struct fabric_side side = {
+		.bench = bench,
+		.shared = fabric->shared,
+		.flags = fabric->side.flags,
+		.answered = true,
+	};
 	char vdev[1][BENCH_VDEV_CHARS];
 	uint64_t turns = 0;
 	int ret;
@@ -295,7 +328,7 @@ fabric_await_up(struct fabric_bench *fabric)
 }
 
 int
-fabric_bench_init(struct fabric_bench *fabric, struct bench *bench)
+fabric_bench_init(struct fabric_bench *fabric, struct bench *bench, unsigned int flags)
 {
 	char vdev[1][BENCH_VDEV_CHARS];
 	int ret;
@@ -309,6 +342,7 @@ fabric_bench_init(struct fabric_bench *fabric, struct bench *bench)
 	}
 	fabric->side.bench = bench;
 	fabric->side.shared = fabric->shared;
+	fabric->side.flags = flags;
 	bench_hugepages_reserve(bench, 2 * BENCH_RAW_HUGEPAGES);
 	ret = bench_link_prepare(bench, 1);
 	if (ret == 0)

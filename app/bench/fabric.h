@@ -17,7 +17,14 @@ enum fabric_stream {
 	FABRIC_STREAM_NONE,
 	FABRIC_STREAM_NORMAL,	/* as fast as the session takes it */
 	FABRIC_STREAM_BULK,	/* the same, at the priority of migration */
+	FABRIC_STREAM_SMALL,	/* messages of FABRIC_SMALL_BYTES, with no page */
 };
+
+#define FABRIC_SMALL_BYTES 32u
+
+/* How fabric_bench_init() makes both sides. */
+#define FABRIC_NO_FAULT 0x1u	/* nothing that could lose frames around the link */
+#define FABRIC_NO_JOIN 0x2u	/* each message in a packet of its own */
 
 /* Owner: the measuring process; the peer reads stream and writes rto_ns. */
 struct fabric_shared {
@@ -29,6 +36,7 @@ struct fabric_shared {
 struct fabric_side {
 	struct bench *bench;
 	struct fabric_shared *shared;
+	unsigned int flags;		/* FABRIC_NO_* */
 	struct tp_link *link;		/* of the port */
 	struct tp_link *fault;		/* around it; the asking side only */
 	struct tp_endpoint *ep;
@@ -43,7 +51,7 @@ struct fabric_side {
 	bool answered;
 
 	/* the asking side */
-	uint64_t streamed;		/* pages that came without being asked for */
+	uint64_t streamed;		/* pages or small messages that were not asked for */
 	struct bench_samples *latency;	/* of each of these; NULL: not recorded */
 };
 
@@ -53,8 +61,8 @@ struct fabric_bench {
 	struct fabric_side side;
 };
 
-/** Start both sides and their session. Fini also after a failure. 0, or -errno. */
-int fabric_bench_init(struct fabric_bench *fabric, struct bench *bench);
+/** Start both sides and their session; flags: FABRIC_NO_*. Fini also after a failure. 0, or -errno. */
+int fabric_bench_init(struct fabric_bench *fabric, struct bench *bench, unsigned int flags);
 void fabric_bench_fini(struct fabric_bench *fabric);
 
 /** One turn of this side. */

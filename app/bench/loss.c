@@ -114,7 +114,7 @@ bench_session_loss(struct bench *bench)
 	unsigned int i;
 	int ret;
 
-	ret = fabric_bench_init(&fabric, bench);
+	ret = fabric_bench_init(&fabric, bench, 0);
 	for (i = 0; i < RTE_DIM(loss_rates) && ret == 0; i++) {
 		ret = bench_samples_init(&results[i].bw, LOSS_ROUNDS);
 		if (ret == 0)
