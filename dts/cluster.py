@@ -36,7 +36,8 @@ PCI_DEVICES = tuple(filter(None, os.environ.get("TP_PCI", "").split(",")))
 # A dozen pollers share the cores of one machine here, perhaps with other work:
 # silence means less than between machines, so do not call it death that soon. In a
 # machine whose instructions are emulated even less: TP_PATIENCE=3 there.
-PATIENT = {key: value * int(os.environ.get("TP_PATIENCE", "1")) for key, value in
+PATIENCE = int(os.environ.get("TP_PATIENCE", "1"))
+PATIENT = {key: value * PATIENCE for key, value in
            {"lease_ms": 500, "fence_margin_ms": 100, "peer_timeout_ms": 1000,
             "guard_lease_ms": 200}.items()}
 
@@ -216,7 +217,8 @@ class Cluster:
         """What a node says of itself and of the cluster."""
         return json.loads(self.command(number, "--json", "status"))
 
-    def await_members(self, number: int, wanted: list[int], seconds: float = 30) -> None:
+    def await_members(self, number: int, wanted: list[int],
+                      seconds: float = 30 * PATIENCE) -> None:
         """Wait until a node is a member and reaches exactly these members."""
         process = self.processes[number]
 

@@ -72,8 +72,16 @@ port_configure(const struct tp_port_config *config, const struct rte_eth_dev_inf
 		conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
 		conf.rx_adv_conf.rss_conf.rss_hf = RTE_ETH_RSS_NONFRAG_IPV4_UDP;
 	}
+	conf.intr_conf.rxq = fabric_port_has_interrupts(info);
 	/* No fast free: frames are referenced until acknowledged. */
 	ret = rte_eth_dev_configure(config->port, config->queues, config->queues, &conf);
+	if (ret < 0 && conf.intr_conf.rxq != 0) {
+		/* The bus has too few of them, as with uio: they are not needed. */
+		conf.intr_conf.rxq = 0;
+		ret = rte_eth_dev_configure(config->port, config->queues, config->queues, &conf);
+	}
+	fabric_port_interrupts_set(config->port,
+		ret == 0 && conf.intr_conf.rxq != 0 ? config->queues : 0);
 	if (ret < 0)
 		TP_FABRIC_LOG(ERR, "port %u: cannot configure %u queues at mtu %u: %s",
 			config->port, config->queues, mtu, strerror(-ret));
@@ -241,6 +249,7 @@ tp_port_stop(uint16_t port)
 	if (port < RTE_MAX_ETHPORTS)
 		port_mtus[port] = 0;
 	fabric_port_wake_forget(port);
+	fabric_port_interrupts_set(port, 0);
 	fabric_port_bells_close(port);
 	if (rte_eth_dev_info_get(port, &info) == 0 && strcmp(info.driver_name, "net_memif") == 0)
 		return port_close_in_interrupts(port);

@@ -36,6 +36,10 @@ void fabric_port_bell_ring(const struct fabric_port_bell *bell);
 void fabric_port_wake_learn(uint16_t port, uint16_t queue, const struct rte_eth_dev_info *info);
 void fabric_port_wake_forget(uint16_t port);
 
+/* port_interrupt.c: can queues interrupt us in time? How many were asked to; 0 when it stops. */
+bool fabric_port_has_interrupts(const struct rte_eth_dev_info *info);
+void fabric_port_interrupts_set(uint16_t port, uint16_t queues);
+
 /* port_ethdev.c: the MTU that tp_port_start() found, or else what the port says; 0: no port. */
 uint16_t fabric_port_mtu(uint16_t port);
 

@@ -6,6 +6,7 @@
 #ifndef TP_LINK_ETHDEV_H
 #define TP_LINK_ETHDEV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "tp_link.h"
@@ -98,7 +99,7 @@ int tp_port_stop(uint16_t port);
  *   Shape [fd_max].
  * @return
  *   How many; 0: none is known (net_memif, net_ring, drivers of real cards): see
- *   tp_port_doorbell(), and look from time to time.
+ *   tp_port_doorbell() and tp_port_interrupt(), and look from time to time.
  * @threads Main lcore, after tp_port_start().
  */
 unsigned int tp_port_wake_fds(uint16_t port, uint16_t queue, int *fds, unsigned int fd_max);
@@ -116,6 +117,28 @@ unsigned int tp_port_wake_fds(uint16_t port, uint16_t queue, int *fds, unsigned 
 int tp_port_doorbell(uint16_t port, uint16_t queue);
 
 #define TP_PORT_AWAKE_NS UINT64_C(200000)
+
+/**
+ * An eventfd that becomes readable when a frame arrives at a queue while its
+ * interrupt is enabled, if the port's driver has good ones (net_virtio).
+ *
+ * @return
+ *   The descriptor, non-blocking, the driver's, to be read from when it is
+ *   readable; -1: none.
+ * @threads Any, after tp_port_start(); good until tp_port_stop().
+ */
+int tp_port_interrupt(uint16_t port, uint16_t queue);
+
+/**
+ * Let a queue interrupt us, or not: off after tp_port_start(). Frames that came
+ * before are not told of: look for them after this, before sleeping.
+ *
+ * @param queue
+ *   For which tp_port_interrupt() has a descriptor.
+ * @threads The queue's lcore.
+ * @cost    A store, or a register of the card.
+ */
+void tp_port_interrupt_enable(uint16_t port, uint16_t queue, bool enable);
 
 /**
  * Make a link of one queue pair of a started port.

@@ -114,6 +114,18 @@ idle_bell_add(struct idle *idle, struct tp_abi_bell *bell, int fd)
 }
 
 void
+idle_interrupt_add(struct idle *idle, int fd)
+{
+	bool added;
+
+	RTE_ASSERT(idle_fd_count(idle) == idle->own_count);
+	added = idle_fd_add(idle, fd);
+	RTE_ASSERT(added);
+	RTE_SET_USED(added);
+	idle->own_count++;
+}
+
+void
 idle_doorbell_add(struct idle *idle, int fd)
 {
 	bool added;

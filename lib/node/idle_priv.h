@@ -95,8 +95,10 @@ void idle_bell_ring(int fd);
 
 void idle_init(struct idle *idle);
 
-/* First every bell with its own descriptor, then doorbells, clients', and those of ports. */
+/* First every bell with its own descriptor, then interrupts, doorbells, clients', those of ports. */
 void idle_bell_add(struct idle *idle, struct tp_abi_bell *bell, int fd);
+/* After the bells: an eventfd that a port counts up while its interrupt is enabled. */
+void idle_interrupt_add(struct idle *idle, int fd);
 /*
  * A datagram socket, rung by who sends to a port after a silence of less than
  * IDLE_AWAKE_NS, or by anybody else who can reach it.

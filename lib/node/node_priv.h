@@ -70,6 +70,8 @@ struct node_poller {
 	uint64_t vain_count;		/* of the rings for nothing, those told to the node */
 	uint64_t returns;		/* from nodes that leave, and when the last came */
 	uint64_t returned_at;
+	bool has_interrupts;		/* some queue of its ports can interrupt it */
+	bool interrupts;		/* and may, now */
 	bool realtime;			/* it is SCHED_FIFO now */
 	bool realtime_allowed;
 	uint16_t worker_first;

@@ -97,7 +97,8 @@ poller_port_add(struct node_poller *poller, const struct node_port *port, uint16
 
 	if (worker >= port->queues)
 		return;
-	if (tp_port_doorbell(port->port, worker) >= 0)
+	if (tp_port_doorbell(port->port, worker) >= 0 ||
+	    tp_port_interrupt(port->port, worker) >= 0)
 		return;
 	count = tp_port_wake_fds(port->port, worker, fds, RTE_DIM(fds));
 	if (count == 0)
@@ -129,6 +130,35 @@ poller_doorbell_add(struct node_poller *poller, const struct node_port *port, ui
 		idle_doorbell_add(&poller->idle, fd);
 }
 
+static void
+poller_interrupt_add(struct node_poller *poller, const struct node_port *port, uint16_t worker)
+{
+	int fd = worker < port->queues ? tp_port_interrupt(port->port, worker) : -1;
+
+	if (fd < 0)
+		return;
+	idle_interrupt_add(&poller->idle, fd);
+	poller->has_interrupts = true;
+}
+
+/* Cards interrupt only who is about to sleep, or does. */
+static void
+poller_interrupts_set(struct node_poller *poller, bool enable)
+{
+	struct tp_node *node = poller->node;
+	uint16_t w;
+	uint16_t p;
+
+	if (!poller->has_interrupts || poller->interrupts == enable)
+		return;
+	poller->interrupts = enable;
+	for (w = poller->worker_first; w < poller->worker_end; w++)
+		for (p = 0; p < node->port_count; p++)
+			if (w < node->ports[p].queues &&
+			    tp_port_interrupt(node->ports[p].port, w) >= 0)
+				tp_port_interrupt_enable(node->ports[p].port, w, enable);
+}
+
 /* Owner: the thread that is going to poll; the node is complete. */
 void
 node_poller_init(struct node_poller *poller, struct tp_node *node, uint16_t first, uint16_t end,
@@ -145,6 +175,8 @@ node_poller_init(struct node_poller *poller, struct tp_node *node, uint16_t firs
 	poller->vain_count = 0;
 	poller->returns = 0;
 	poller->returned_at = 0;
+	poller->has_interrupts = false;
+	poller->interrupts = false;
 	poller->realtime = false;
 	/* Somebody may have given this thread another class: then it is theirs. */
 	poller->realtime_allowed = node->config.realtime && sched_getscheduler(0) == SCHED_OTHER;
@@ -154,6 +186,9 @@ node_poller_init(struct node_poller *poller, struct tp_node *node, uint16_t firs
 	for (w = first; w < end; w++)
 		idle_bell_add(&poller->idle, &tp_control_abi_node(node->control)->bells[w],
 			node->worker_fds[w]);
+	for (w = first; w < end; w++)
+		for (p = 0; p < node->port_count; p++)
+			poller_interrupt_add(poller, &node->ports[p], w);
 	for (w = first; w < end; w++)
 		for (p = 0; p < node->port_count; p++)
 			poller_doorbell_add(poller, &node->ports[p], w);
@@ -317,6 +352,7 @@ node_poller_idle(struct node_poller *poller, uint32_t work)
 		if (idle_is_realtime(&poller->idle, turn.now))
 			poller_realtime_set(poller, true);
 		idle_arm(&poller->idle);
+		poller_interrupts_set(poller, true);
 		if (poller->control)
 			poller->node->control_at = 0;
 		break;
@@ -324,6 +360,8 @@ node_poller_idle(struct node_poller *poller, uint32_t work)
 		poller_sleep(poller, turn.now);
 		break;
 	}
+	if (unlikely(poller->interrupts) && !poller->idle.armed)
+		poller_interrupts_set(poller, false);
 }
 
 /* What comes after polls without rest: not as a real-time thread. */
@@ -331,6 +369,7 @@ void
 node_poller_fini(struct node_poller *poller)
 {
 	idle_disarm(&poller->idle);
+	poller_interrupts_set(poller, false);
 	poller_realtime_set(poller, false);
 	poller_rseq_set(0);
 }

@@ -380,6 +380,24 @@ test_idle_doorbell_ends_sleep_and_is_cleared(void **state)
 	close(fds[1]);
 }
 
+/* A card: its eventfd is one more of ours, and it tells of every frame. */
+static void
+test_idle_interrupt_ends_sleep_and_is_cleared(void **state)
+{
+	uint64_t now = START + IDLE_AWAKE_NS;
+	int fd = idle_bell_open();
+
+	assert_true(fd >= 0);
+	idle_interrupt_add(&idle, fd);
+	idle_bell_ring(fd);
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, now, UINT64_MAX, UINT64_MAX, 0), 0);
+	idle_arm(&idle);
+	assert_int_equal(idle_sleep(&idle, now, UINT64_MAX, UINT64_MAX, 0),
+		now + IDLE_SLEEP_MAX_NS);
+	close(fd);
+}
+
 static bool
 is_rung(int fd)
 {
@@ -534,6 +552,7 @@ main(void)
 		CASE(test_idle_client_descriptor_changed_cannot_block),
 		CASE(test_idle_client_ringing_in_vain_is_not_heard_for_a_while),
 		CASE(test_idle_port_and_extra_descriptors_end_sleep),
+		CASE(test_idle_interrupt_ends_sleep_and_is_cleared),
 		CASE(test_idle_doorbell_ends_sleep_and_is_cleared),
 		CASE(test_idle_doorbell_rung_often_ends_one_sleep),
 		CASE(test_idle_doorbell_flood_is_not_heard_and_work_is),
