@@ -87,9 +87,9 @@ fabric)
 		run client_stream_bw --pmd $pmd
 		run session_loss_bw --pmd $pmd
 		run demand_under_bulk_lat --pmd $pmd
-		run fabric_small_msg_rate --pmd $pmd
-		run fabric_small_msg_rate_alone --pmd $pmd
 	done
+	run fabric_small_msg_rate --pmd memif
+	run fabric_small_msg_rate_alone --pmd memif
 	;;
 life)
 	for pmd in memif af_packet af_xdp tap; do
