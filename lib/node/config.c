@@ -55,6 +55,7 @@ static const struct config_key config_node_keys[] = {
 	NODE_KEY("cache_mib", cache_mib, CONFIG_U32, 1, 1 << 20),
 	NODE_KEY("home_mib", home_mib, CONFIG_U32, 1, 1 << 20),
 	NODE_KEY("heap_mib", heap_mib, CONFIG_U32, 0, 1 << 20),
+	NODE_KEY("frame_crc", frame_crc, CONFIG_BOOL, 0, 1),
 	NODE_KEY("codec_base_mib", codec_base_mib, CONFIG_U32, 0, 1 << 16),
 	NODE_KEY("lease_ms", lease_ms, CONFIG_U32, 4, 60000),
 	NODE_KEY("fence_margin_ms", fence_margin_ms, CONFIG_U32, 1, 60000),

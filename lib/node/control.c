@@ -193,6 +193,7 @@ control_worker_create(struct tp_control *control, uint16_t index)
 		.steer_ctx = config->steer_ctx,
 		.wake = config->wake_control,
 		.wake_ctx = config->wake_ctx,
+		.frame_crc = config->frame_crc,
 		.base_count = config->base_slots / config->worker_count,
 		.codec_costs = config->codec_costs,
 		.codec_now_ns = config->codec_now_ns,

@@ -210,8 +210,8 @@ outbox_atomic(struct tp_worker *worker, const struct tp_action *action)
 	outbox_send_action(worker, &reply);
 }
 
-void
-worker_outbox_action(struct tp_worker *worker, const struct tp_action *action)
+static void
+outbox_action(struct tp_worker *worker, const struct tp_action *action)
 {
 	switch ((enum tp_action_type)action->type) {
 	case TP_ACTION_SEND:
@@ -256,6 +256,22 @@ worker_outbox_action(struct tp_worker *worker, const struct tp_action *action)
 	default:
 		RTE_ASSERT(!"unknown action");
 	}
+}
+
+void
+worker_outbox_action(struct tp_worker *worker, const struct tp_action *action)
+{
+	struct tp_action checked;
+
+	if (likely(worker->sums == NULL)) {
+		outbox_action(worker, action);
+		return;
+	}
+	checked = *action;
+	worker_sum_action(worker, &checked);
+	outbox_action(worker, &checked);
+	if (checked.type == TP_ACTION_COPY_IN)
+		worker_sum_set(worker, &checked);
 }
 
 /* Carry out one event's actions, then those of the guards it found clear. */

@@ -95,6 +95,7 @@ struct tp_control_config {
 	uint32_t link_ns_per_kib[TP_ENDPOINT_LINKS_MAX];
 	/* Links whose time is not known: it is measured, and what is above only the start. */
 	bool link_measured[TP_ENDPOINT_LINKS_MAX];
+	bool frame_crc;			/* frames at rest have sums; wrong ones read VOID(corruption) */
 	/* Pages whose contents are remembered, to send or receive changes of; 0: none. */
 	uint32_t base_slots;
 	/* Of tp_codec_calibrate() for 4096 bytes; borrowed during create. NULL: no link is slow. */

@@ -80,6 +80,7 @@ tp_clock_tsc(const struct tp_clock *clock, uint64_t ns)
 	STAT(pages_decoded,     "pages that came so")					\
 	STAT(changes_sent,      "of the encoded: changes of what the receiver holds")	\
 	STAT(changes_unreadable, "changes of what is not held here, asked for again")	\
+	STAT(pages_corrupt,     "uses of frames that had changed at rest")		\
 	STAT(atomics_run,       "atomics executed on home memory")			\
 	STAT(commands,          "commands of the control side carried out")		\
 	STAT(gaps,              "times this worker had not run for a while")

@@ -94,6 +94,7 @@ worker_tables_create(struct tp_worker *worker)
 	ret |= worker_stash_init(worker);
 	ret |= worker_batch_init(worker);
 	ret |= worker_codec_init(worker);
+	ret |= worker_sums_init(worker);
 	/* Each transaction of ours has a few messages to ourselves under way, repeats included. */
 	ret |= fifo_init(&worker->local, 8 * outstanding + config->own_slots);
 	ret |= node_ring_init(&worker->commands, WORKER_COMMANDS, sizeof(struct worker_command));
@@ -191,6 +192,7 @@ worker_destroy(struct tp_worker *worker)
 	tp_coherence_destroy(worker->coherence);
 	worker_stash_fini(worker);
 	worker_codec_fini(worker);
+	free(worker->sums);
 	free(worker->local.items);
 	node_ring_fini(&worker->commands);
 	node_ring_fini(&worker->events);

@@ -355,6 +355,7 @@ struct worker_config {
 	void *wake_ctx;
 	uint32_t link_ns_per_kib[TP_ENDPOINT_LINKS_MAX];
 	bool link_measured[TP_ENDPOINT_LINKS_MAX];	/* ... and what is not said is measured */
+	bool frame_crc;			/* frames at rest have sums */
 	uint32_t base_count;		/* pages remembered for changes; 0: none */
 	const struct tp_codec_cost *codec_costs;
 	uint64_t (*codec_now_ns)(void *ctx);
@@ -422,6 +423,7 @@ struct tp_worker {
 	uint32_t held_count;
 	uint32_t held_next;
 
+	uint64_t *sums;			/* of frames at rest, shape [slot_count]; NULL: none are kept */
 	struct worker_codec codec;
 	struct worker_stash stash;
 	struct worker_fifo local;
@@ -520,6 +522,11 @@ void worker_codec_link_set(struct tp_worker *worker, uint8_t link, uint32_t ns_p
 
 /* link_speed.c */
 bool worker_link_speed_poll(struct tp_worker *worker);
+
+/* frame_sum.c */
+int worker_sums_init(struct tp_worker *worker);
+void worker_sum_set(struct tp_worker *worker, const struct tp_action *action);
+void worker_sum_action(struct tp_worker *worker, struct tp_action *action);
 
 /* base.c */
 int worker_bases_init(struct worker_bases *bases, uint32_t count, uint32_t page_bytes);

@@ -47,6 +47,7 @@ struct cluster {
 	uint64_t lease_ns;		/* the same */
 	bool short_of_room;	/* frames and stash as small as they can be */
 	uint32_t link_ns_per_kib;	/* 0: pages go as they are */
+	bool frame_crc;
 	uint16_t mtu;			/* 0: 9000 */
 	bool link_measured;		/* link_ns_per_kib is found out */
 	uint32_t base_slots;		/* 0: never as changes */
@@ -139,6 +140,7 @@ cluster_node_start(struct cluster *cluster, uint16_t id)
 		.stash_count = cluster->short_of_room ? 2 : 0,
 		.link_ns_per_kib = { cluster->link_ns_per_kib },
 		.link_measured = { cluster->link_measured },
+		.frame_crc = cluster->frame_crc,
 		.base_slots = cluster->base_slots,
 		.codec_costs = codec_costs,
 		.seed = 1,
