@@ -33,7 +33,7 @@ pmem_fence(struct tp_pmem_pool *pool, struct pmem_lane *lane)
 {
 	int ret = pool->device->ops->fence(pool->device);
 
-	lane->stats.fences++;
+	pmem_count(&lane->stats.fences, 1);
 	if (unlikely(ret < 0))
 		atomic_store_explicit(&pool->failed, true, memory_order_relaxed);
 	return ret;
@@ -68,8 +68,7 @@ entries_apply(struct tp_pmem_pool *pool, struct pmem_lane *lane, const uint8_t *
 
 	while (pmem_entry_next(&at, end, pool->device->bytes, &entry) == 1) {
 		pmem_entry_apply(pool->device, &entry, may_stream ? &streamed : NULL);
-		pmem_heap_wear_add(pool->heap, entry.offset, entry.bytes);
-		lane->stats.home_bytes += entry.bytes;
+		pmem_count(&lane->stats.home_bytes, entry.bytes);
 	}
 	/* Before others take the lock and believe that it is in the caches at least. */
 	if (streamed)
@@ -150,7 +149,7 @@ record_append(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem_buf
 	pool->device->ops->store(pool->device,
 		pmem_lane_log(pool, lane->index) + lane->log_position, record, lines_bytes);
 	lane->log_position += lines_bytes;
-	lane->stats.log_bytes += lines_bytes;
+	pmem_count(&lane->stats.log_bytes, lines_bytes);
 }
 
 /* Take the commit lock of a lane that has room. 0; -EIO: not taken. */
@@ -299,11 +298,15 @@ pmem_settle(struct tp_pmem_pool *pool)
 	return ret;
 }
 
-/* Home stores of a lane's records start their way to the medium. */
+/*
+ * Home stores of a lane's records start their way to the medium, and are counted as
+ * wear: here and not at commit, where it would wait for the stores just made.
+ */
 static void
 lane_flush_home(struct tp_pmem_pool *pool, struct pmem_lane *lane)
 {
 	struct tp_pmem_device *device = pool->device;
+	bool by_range = device->granularity != TP_PMEM_GRANULARITY_PAGE;
 	uint64_t position = 0;
 
 	while (position < lane->log_position) {
@@ -313,10 +316,12 @@ lane_flush_home(struct tp_pmem_pool *pool, struct pmem_lane *lane)
 		struct pmem_entry entry;
 
 		if (pmem_record_entries(pool, record, &at, &end) == 0)
-			while (pmem_entry_next(&at, end, device->bytes, &entry) == 1)
-				if (entry.kind != PMEM_ENTRY_DIRECT)
+			while (pmem_entry_next(&at, end, device->bytes, &entry) == 1) {
+				pmem_heap_wear_add(pool->heap, entry.offset, entry.bytes);
+				if (by_range && entry.kind != PMEM_ENTRY_DIRECT)
 					device->ops->flush(device, device->media + entry.offset,
 						entry.bytes);
+			}
 		position += RTE_ALIGN_CEIL(rte_le_to_cpu_32(record->bytes), PMEM_RECORD_ALIGN);
 	}
 }
@@ -350,12 +355,11 @@ checkpoint_locked(struct tp_pmem_pool *pool)
 		ret = settle_locked(pool);
 	if (ret < 0)
 		return ret;
+	for (uint32_t i = 0; i < pool->lane_count; i++)
+		lane_flush_home(pool, &pool->lanes[i]);
 	if (device->granularity == TP_PMEM_GRANULARITY_PAGE)
 		device->ops->flush(device, device->media + PMEM_ROOT_OFFSET,
 			device->bytes - PMEM_ROOT_OFFSET);
-	else
-		for (uint32_t i = 0; i < pool->lane_count; i++)
-			lane_flush_home(pool, &pool->lanes[i]);
 	pmem_heap_wear_store(pool->heap);
 	ret = pmem_fence(pool, &pool->lanes[0]);
 	if (ret < 0)
@@ -368,8 +372,8 @@ checkpoint_locked(struct tp_pmem_pool *pool)
 		return ret;
 	}
 	lanes_empty(pool);
-	pool->lanes[0].stats.fences++;
-	pool->lanes[0].stats.checkpoints++;
+	pmem_count(&pool->lanes[0].stats.fences, 1);
+	pmem_count(&pool->lanes[0].stats.checkpoints, 1);
 	return 0;
 }
 

@@ -102,10 +102,9 @@ pmem_heap_wear_add(struct pmem_heap *heap, uint64_t offset, uint64_t bytes)
 			return;		/* metadata and roots are not counted */
 		part = RTE_MIN(bytes, chunk->offset + PMEM_CHUNK_BYTES - offset);
 		index = (uint64_t)(chunk - zone->chunks);
-		atomic_fetch_add_explicit(&chunk->wear,
-			(offset % 64 + part + 63) / 64, memory_order_relaxed);
-		__atomic_fetch_or(&zone->worn_words[index / 64], UINT64_C(1) << index % 64,
-			__ATOMIC_RELAXED);
+		atomic_store_explicit(&chunk->wear, atomic_load_explicit(&chunk->wear,
+			memory_order_relaxed) + (offset % 64 + part + 63) / 64, memory_order_relaxed);
+		zone->worn_words[index / 64] |= UINT64_C(1) << index % 64;
 		offset += part;
 		bytes -= part;
 	}
@@ -117,8 +116,9 @@ zone_wear_store(struct pmem_heap *heap, struct heap_zone *zone)
 	struct tp_pmem_device *device = heap->pool->device;
 
 	for (uint32_t i = 0; i < (zone->chunk_count + 63) / 64; i++) {
-		uint64_t worn = __atomic_exchange_n(&zone->worn_words[i], 0, __ATOMIC_RELAXED);
+		uint64_t worn = zone->worn_words[i];
 
+		zone->worn_words[i] = 0;
 		for (; worn != 0; worn &= worn - 1) {
 			uint32_t index = i * 64 + (uint32_t)__builtin_ctzll(worn);
 			uint8_t *media = device->media + zone->wear_offset + (uint64_t)index * 8;

@@ -27,7 +27,7 @@ enum heap_state {
 struct heap_chunk {
 	TAILQ_ENTRY(heap_chunk) item;	/* of the list of its class */
 	_Atomic uint64_t *bits;		/* 1: taken or reserved; NULL: not read yet */
-	_Atomic uint64_t wear;		/* lines written home */
+	_Atomic uint64_t wear;		/* lines written home; writer: who holds all commit locks */
 	uint64_t offset;		/* in the pool */
 	atomic_uint free_count;		/* blocks; only when bits are there */
 	uint32_t extent_chunks;		/* of an extent */
@@ -46,7 +46,7 @@ struct heap_zone {
 	uint32_t chunk_count;
 	struct heap_chunk *chunks;
 	uint64_t *free_words;		/* 1: free chunk */
-	uint64_t *worn_words;		/* 1: wear changed since it was stored; atomic access */
+	uint64_t *worn_words;		/* 1: wear changed since it was stored */
 };
 
 TAILQ_HEAD(heap_list, heap_chunk);
@@ -148,7 +148,7 @@ int pmem_heap_external_reserve(struct pmem_heap *heap, uint64_t bytes, uint32_t 
 			       uint64_t *offset);
 void pmem_heap_external_release(struct pmem_heap *heap, uint64_t offset, uint32_t chunk_count);
 
-/** Count what was written home. */
+/** Count what was written home. All commit locks held. */
 void pmem_heap_wear_add(struct pmem_heap *heap, uint64_t offset, uint64_t bytes);
 
 /** Write and flush the counts that changed. All commit locks held. */

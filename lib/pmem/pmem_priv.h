@@ -268,6 +268,13 @@ struct pmem_lane {
 	struct tp_pmem_pool_stats stats;
 };
 
+/* A counter of a lane: its holder adds, anybody may read. */
+static inline void
+pmem_count(uint64_t *counter, uint64_t more)
+{
+	__atomic_store_n(counter, __atomic_load_n(counter, __ATOMIC_RELAXED) + more, __ATOMIC_RELAXED);
+}
+
 int pmem_lanes_create(struct tp_pmem_pool *pool);
 void pmem_lanes_destroy(struct tp_pmem_pool *pool);
 

@@ -365,11 +365,11 @@ tp_pmem_pool_stats_get(const struct tp_pmem_pool *pool, struct tp_pmem_pool_stat
 	for (uint32_t i = 0; i < pool->lane_count; i++) {
 		const struct tp_pmem_pool_stats *lane = &pool->lanes[i].stats;
 
-		stats->commits += lane->commits;
-		stats->aborts += lane->aborts;
-		stats->fences += lane->fences;
-		stats->checkpoints += lane->checkpoints;
-		stats->log_bytes += lane->log_bytes;
-		stats->home_bytes += lane->home_bytes;
+		stats->commits += __atomic_load_n(&lane->commits, __ATOMIC_RELAXED);
+		stats->aborts += __atomic_load_n(&lane->aborts, __ATOMIC_RELAXED);
+		stats->fences += __atomic_load_n(&lane->fences, __ATOMIC_RELAXED);
+		stats->checkpoints += __atomic_load_n(&lane->checkpoints, __ATOMIC_RELAXED);
+		stats->log_bytes += __atomic_load_n(&lane->log_bytes, __ATOMIC_RELAXED);
+		stats->home_bytes += __atomic_load_n(&lane->home_bytes, __ATOMIC_RELAXED);
 	}
 }

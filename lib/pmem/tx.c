@@ -16,6 +16,7 @@
 #define TX_FREED_RECENT 64u
 #define TX_DIRECT_BYTES 1024u		/* new contents beyond this are not logged */
 #define TX_SORT_FEW 16u
+#define TX_PREFETCH_BYTES 512u
 
 static struct pmem_range *
 tx_ranges(const struct tp_pmem_tx *tx, size_t *count)
@@ -111,6 +112,18 @@ undo_save(struct tp_pmem_tx *tx, uint64_t offset, uint64_t bytes)
 	return 0;
 }
 
+/* The lines that the program and then the commit will store to begin to come. */
+static void
+range_prefetch(const struct tp_pmem_pool *pool, uint64_t offset, uint64_t bytes)
+{
+	if (bytes > TX_PREFETCH_BYTES)
+		return;
+	for (uint64_t at = offset & ~UINT64_C(63); at < offset + bytes; at += 64) {
+		__builtin_prefetch(pool->view.base + at, 1);
+		__builtin_prefetch(pool->device->media + at, 1);
+	}
+}
+
 int
 pmem_tx_cover(struct tp_pmem_tx *tx, uint64_t offset, uint64_t bytes)
 {
@@ -124,6 +137,7 @@ pmem_tx_cover(struct tp_pmem_tx *tx, uint64_t offset, uint64_t bytes)
 	if (unlikely(range == NULL))
 		return tx_fail(tx);
 	*range = (struct pmem_range){ offset, bytes };
+	range_prefetch(tx->pool, offset, bytes);
 	return 0;
 }
 
@@ -230,9 +244,9 @@ tx_close(struct tp_pmem_tx *tx, bool committed)
 	tx->undos.bytes = 0;
 	tx->undo_data.bytes = 0;
 	if (committed)
-		tx->lane->stats.commits++;
+		pmem_count(&tx->lane->stats.commits, 1);
 	else
-		tx->lane->stats.aborts++;
+		pmem_count(&tx->lane->stats.aborts, 1);
 	ends_call(tx, 0, committed);
 	pmem_lane_release(tx->lane);
 }
@@ -402,7 +416,6 @@ stage_fresh(struct tp_pmem_tx *tx)
 			continue;
 		}
 		device->ops->store(device, device->media + fresh[i].offset, view, fresh[i].bytes);
-		pmem_heap_wear_add(tx->pool->heap, fresh[i].offset, fresh[i].bytes);
 		ret = pmem_entry_direct(&tx->lane->stage, fresh[i].offset, fresh[i].bytes);
 	}
 	if (ret == 0 && total > TX_DIRECT_BYTES)
