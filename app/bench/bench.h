@@ -261,6 +261,8 @@ int bench_small_message(struct bench *bench);
 int bench_small_message_alone(struct bench *bench);
 int bench_demand(struct bench *bench);
 int bench_bystander(struct bench *bench);
+int bench_pmem_tx_rate(struct bench *bench);
+int bench_pmem_alloc_rate(struct bench *bench);
 int bench_codec_delta_rate(struct bench *bench);
 int bench_codec_wire_bytes(struct bench *bench);
 int bench_codec_adaptive_gain(struct bench *bench);

@@ -44,6 +44,7 @@ int cli_put(struct cli *cli, int argc, char **argv);
 int cli_get(struct cli *cli, int argc, char **argv);
 int cli_atomic(struct cli *cli, int argc, char **argv);
 int cli_inject(struct cli *cli, int argc, char **argv);
+int cli_pmem(struct cli *cli, int argc, char **argv);
 int cli_protocol(struct cli *cli, int argc, char **argv);
 
 /* One line on stderr, "telepage: " in front. Returns CLI_FAILED. */
