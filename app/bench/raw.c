@@ -57,7 +57,10 @@ port_start(struct bench_raw *raw)
 	if (ret == 0)
 		ret = rte_eth_tx_queue_setup(raw->port, 0, tx, SOCKET_ID_ANY, NULL);
 	if (ret == 0)
+		tp_port_signals_stop(raw->port);
+	if (ret == 0)
 		ret = rte_eth_dev_start(raw->port);
+	raw->count = tp_port_count(raw->port);
 	if (ret == 0)
 		rte_eth_promiscuous_enable(raw->port);
 	return ret;
@@ -103,6 +106,14 @@ bench_raw_await(struct bench_raw *raw)
 		nanosleep(&step, NULL);
 	}
 	return -ETIMEDOUT;
+}
+
+uint16_t
+bench_raw_receive(const struct bench_raw *raw, struct rte_mbuf **mbufs, uint16_t mbuf_max)
+{
+	if (raw->count != NULL)
+		raw->count(0);
+	return rte_eth_rx_burst(raw->port, 0, mbufs, mbuf_max);
 }
 
 static bool
@@ -181,7 +192,7 @@ bench_raw_answer(struct bench_raw *raw)
 {
 	struct rte_mbuf *mbufs[RAW_BURST];
 	struct rte_mbuf *replies[RAW_BURST * RAW_PARTS_MAX];
-	uint16_t count = rte_eth_rx_burst(raw->port, 0, mbufs, RAW_BURST);
+	uint16_t count = bench_raw_receive(raw, mbufs, RAW_BURST);
 	unsigned int streamed = 0;
 	uint16_t reply_count = 0;
 	uint16_t sent;
@@ -300,7 +311,7 @@ bench_raw_fetch(void *context, uint64_t *ticks)
 		}
 	}
 	while (taken != wanted) {
-		count = rte_eth_rx_burst(raw->port, 0, mbufs, RAW_BURST);
+		count = bench_raw_receive(raw, mbufs, RAW_BURST);
 		for (uint16_t i = 0; i < count; i++) {
 			taken |= raw_take(raw, mbufs[i], page, op->reply_bytes);
 			rte_pktmbuf_free(mbufs[i]);

@@ -11,6 +11,7 @@
 #define BENCH_RAW_H
 
 #include "bench.h"
+#include "tp_link_ethdev.h"
 
 #define BENCH_RAW_SMALL_BYTES 64u
 #define BENCH_RAW_PAGE_BYTES 4200u	/* a page and 104 bytes of headers, in one frame */
@@ -36,6 +37,7 @@ struct bench_raw {
 	uint32_t part_bytes;		/* of a page in one frame */
 	uint32_t part_count;
 	uint16_t port;
+	tp_port_count_fn count;		/* before each burst; or NULL */
 };
 
 /* An operation of bench_interleave(): context of bench_raw_fetch(). */
@@ -54,6 +56,10 @@ struct bench_raw_stream {
 
 /** Main of the peer that answers on its port 0. @p context is not used. */
 int bench_raw_serve(struct bench *bench, struct bench_control *control, void *context);
+
+/** A burst of what has come in. */
+uint16_t bench_raw_receive(const struct bench_raw *raw, struct rte_mbuf **mbufs,
+			   uint16_t mbuf_max);
 
 /** Answer what has come in; the turn of a peer that also does other things. */
 unsigned int bench_raw_answer(struct bench_raw *raw);

@@ -185,7 +185,7 @@ bench_raw_stream(void *context, uint64_t *ticks)
 				return ret;
 			asked += batch;
 		}
-		count = rte_eth_rx_burst(raw->port, 0, mbufs, STREAM_BURST);
+		count = bench_raw_receive(raw, mbufs, STREAM_BURST);
 		for (uint16_t i = 0; i < count; i++) {
 			got += stream_take(raw, mbufs[i]);
 			rte_pktmbuf_free(mbufs[i]);

@@ -29,6 +29,7 @@ struct ethdev_link {
 	uint16_t tx_queue;
 	struct rte_mempool *pool;
 	const struct fabric_port_bell *bell;	/* of who receives what we send; or NULL */
+	tp_port_count_fn count;		/* before each burst of a port that has one */
 	uint64_t quiet_ticks;
 	uint64_t heard;			/* when a frame came last, in ticks */
 };
@@ -112,6 +113,13 @@ ethdev_tx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t n)
 		mbufs[i] = m;
 	}
 	return rte_eth_tx_burst(e->port, e->tx_queue, mbufs, (uint16_t)n);
+}
+
+static uint32_t
+ethdev_rx_burst_counted(struct tp_link *link, struct tp_frame *frames, uint32_t n)
+{
+	ethdev_link_of(link)->count(0);
+	return ethdev_rx_burst(link, frames, n);
 }
 
 static uint32_t
@@ -201,6 +209,25 @@ static const struct tp_link_ops ethdev_link_belled_ops = {
 	.destroy = tp_link_ethdev_destroy,
 };
 
+/* For a port whose driver does not look before it is told that there may be something. */
+static const struct tp_link_ops ethdev_link_counted_ops = {
+	.rx_burst = ethdev_rx_burst_counted,
+	.tx_burst = ethdev_tx_burst,
+	.tx_alloc = ethdev_tx_alloc,
+	.frame_ref = ethdev_frame_ref,
+	.frame_free = ethdev_frame_free,
+	.frame_shared = ethdev_frame_shared,
+	.destroy = tp_link_ethdev_destroy,
+};
+
+static const struct tp_link_ops *
+ethdev_ops(const struct ethdev_link *e)
+{
+	if (e->bell != NULL)
+		return &ethdev_link_belled_ops;
+	return e->count != NULL ? &ethdev_link_counted_ops : &ethdev_link_ops;
+}
+
 struct tp_link *
 tp_link_ethdev_create(uint16_t port, uint16_t rx_queue, uint16_t tx_queue,
 	struct rte_mempool *pool)
@@ -229,7 +256,8 @@ tp_link_ethdev_create(uint16_t port, uint16_t rx_queue, uint16_t tx_queue,
 	}
 	e->bell = fabric_port_bell(port, tx_queue);
 	e->quiet_ticks = ETHDEV_QUIET_NS * rte_get_tsc_hz() / NS_PER_S;
-	e->link.ops = e->bell != NULL ? &ethdev_link_belled_ops : &ethdev_link_ops;
+	e->count = tp_port_count(port);
+	e->link.ops = ethdev_ops(e);
 	memcpy(e->link.mac, mac.addr_bytes, sizeof(e->link.mac));
 	e->link.mtu = mtu;
 	e->link.max_frame = mtu + TP_WIRE_ETHER_BYTES;

@@ -192,6 +192,7 @@ tp_port_start(const struct tp_port_config *config, uint16_t *mtu_out)
 	ret = port_queues(config, &info);
 	if (ret < 0)
 		return ret;
+	tp_port_signals_stop(config->port);
 	ret = rte_eth_dev_start(config->port);
 	if (ret < 0) {
 		TP_FABRIC_LOG(ERR, "port %u: cannot start: %s", config->port, strerror(-ret));
@@ -250,6 +251,7 @@ tp_port_stop(uint16_t port)
 		port_mtus[port] = 0;
 	fabric_port_wake_forget(port);
 	fabric_port_interrupts_set(port, 0);
+	fabric_port_signals_forget(port);
 	fabric_port_bells_close(port);
 	if (rte_eth_dev_info_get(port, &info) == 0 && strcmp(info.driver_name, "net_memif") == 0)
 		return port_close_in_interrupts(port);

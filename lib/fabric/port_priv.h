@@ -40,6 +40,12 @@ void fabric_port_wake_forget(uint16_t port);
 bool fabric_port_has_interrupts(const struct rte_eth_dev_info *info);
 void fabric_port_interrupts_set(uint16_t port, uint16_t queues);
 
+/* The driver's descriptors that frames arrive at, of every queue of the port. How many. */
+unsigned int fabric_port_fds(const struct rte_eth_dev_info *info, int *fds, unsigned int fd_max);
+
+/* port_signal.c: when a port stops. */
+void fabric_port_signals_forget(uint16_t port);
+
 /* port_ethdev.c: the MTU that tp_port_start() found, or else what the port says; 0: no port. */
 uint16_t fabric_port_mtu(uint16_t port);
 

@@ -118,6 +118,22 @@ wake_driver_of(const struct rte_eth_dev_info *info)
 	return NULL;
 }
 
+unsigned int
+fabric_port_fds(const struct rte_eth_dev_info *info, int *fds, unsigned int fd_max)
+{
+	const struct wake_driver *driver = wake_driver_of(info);
+	int found[WAKE_FDS_MAX];
+	unsigned int count;
+
+	if (driver == NULL)
+		return 0;
+	count = wake_scan(driver, info->if_index, found);
+	if (count > fd_max)
+		return 0;
+	memcpy(fds, found, count * sizeof(*fds));
+	return count;
+}
+
 static bool
 wake_is_learned(int fd)
 {

@@ -141,6 +141,29 @@ int tp_port_interrupt(uint16_t port, uint16_t queue);
 void tp_port_interrupt_enable(uint16_t port, uint16_t queue, bool enable);
 
 /**
+ * Ask for no signal with each frame any more, which net_tap does: that interrupts who
+ * receives and costs who sends several times what the frame does. tp_port_start()
+ * does this; for who sets up a port himself: after its queues, before its start.
+ *
+ * @threads Main lcore.
+ */
+void tp_port_signals_stop(uint16_t port);
+
+/** What the handler of such a signal did; its argument means nothing. */
+typedef void (*tp_port_count_fn)(int number);
+
+/**
+ * What must be called before each receive burst of a port without its signals, or its
+ * driver does not look. Links do so.
+ *
+ * @return
+ *   NULL: nothing.
+ * @threads Any, after tp_port_start() or tp_port_signals_stop(); good until tp_port_stop().
+ * @cost    Of a call: some ns, and the driver then does a system call.
+ */
+tp_port_count_fn tp_port_count(uint16_t port);
+
+/**
  * Make a link of one queue pair of a started port.
  *
  * Chained mbufs are copied into one of @p pool; such a frame longer than a
