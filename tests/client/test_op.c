@@ -173,6 +173,31 @@ test_op_node_stopped_node_crashed(void **state)
 	assert_void(tp_read(f->thread, f->region, 0, &value, 8), TP_TIMEOUT, 1, 0);
 }
 
+/* The node stands still from now on, and each look at the clock takes so long. When that was. */
+static uint64_t
+node_stand_still(struct fixture *f, uint64_t step_ticks)
+{
+	uint64_t value;
+
+	tp_thread_timeout_set(f->thread, 5000000000u);
+	assert_ok(tp_read(f->thread, f->region, 0, &value, 8), 8);
+	f->fake->stopped = true;
+	f->fake->tsc_step = step_ticks;
+	return f->fake->tsc;
+}
+
+/* A read is told that the node has crashed: after how many ticks. */
+static uint64_t
+crash_heard_after(struct fixture *f)
+{
+	uint64_t from = f->fake->tsc;
+	uint64_t value;
+
+	assert_void(tp_read(f->thread, f->region, FAKE_PAGE_BYTES, &value, 8), TP_NODE_CRASHED, 1,
+		    0);
+	return f->fake->tsc - from;
+}
+
 /* Long before the deadline: without a lease it grants nothing, and it renews none. */
 static void
 test_op_node_still_without_lease_node_crashed_soon(void **state)
@@ -181,15 +206,8 @@ test_op_node_still_without_lease_node_crashed_soon(void **state)
 	uint64_t ms = f->fake->node->tsc_hz / 1000;
 	uint64_t value, from;
 
-	tp_thread_timeout_set(f->thread, 5000000000u);
-	assert_ok(tp_read(f->thread, f->region, 0, &value, 8), 8);
-	f->fake->stopped = true;
-	f->fake->tsc_step = ms;
-	from = f->fake->tsc;
-	f->fake->node->lease_until_tsc = from + 60 * ms;
-	assert_void(tp_read(f->thread, f->region, FAKE_PAGE_BYTES, &value, 8), TP_NODE_CRASHED, 1,
-		    0);
-	assert_in_range(f->fake->tsc - from, 60 * ms, 200 * ms);
+	f->fake->node->lease_until_tsc = node_stand_still(f, ms) + 60 * ms;
+	assert_in_range(crash_heard_after(f), 60 * ms, 200 * ms);
 	/* It is the same node: nobody waits for it again. */
 	from = f->fake->tsc;
 	assert_void(tp_atomic_add64(f->thread, f->region, FAKE_PAGE_BYTES, 1, &value),
@@ -208,23 +226,12 @@ test_op_thread_off_its_core_node_is_not_called_still(void **state)
 {
 	struct fixture *f = *state;
 	uint64_t ms = f->fake->node->tsc_hz / 1000;
-	uint64_t value, from;
 
-	tp_thread_timeout_set(f->thread, 5000000000u);
-	assert_ok(tp_read(f->thread, f->region, 0, &value, 8), 8);
-	f->fake->stopped = true;
-	f->fake->tsc_step = 300 * ms;
-	from = f->fake->tsc;
-	f->fake->node->lease_until_tsc = from;
-	assert_void(tp_read(f->thread, f->region, FAKE_PAGE_BYTES, &value, 8), TP_NODE_CRASHED, 1,
-		    0);
-	assert_in_range(f->fake->tsc - from, 1200 * ms, 4000 * ms);
+	f->fake->node->lease_until_tsc = node_stand_still(f, 300 * ms);
+	assert_in_range(crash_heard_after(f), 1200 * ms, 4000 * ms);
 	/* While the lease runs it may grant something yet. */
 	f->fake->node->lease_until_tsc = UINT64_MAX;
-	from = f->fake->tsc;
-	assert_void(tp_read(f->thread, f->region, FAKE_PAGE_BYTES, &value, 8), TP_NODE_CRASHED, 1,
-		    0);
-	assert_true(f->fake->tsc - from >= 5000 * ms);
+	assert_true(crash_heard_after(f) >= 5000 * ms);
 }
 
 /* No deadline at all is not one that has passed. */
