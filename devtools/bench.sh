@@ -88,6 +88,8 @@ fabric)
 		run session_loss_bw --pmd $pmd
 		run demand_under_bulk_lat --pmd $pmd
 	done
+	run foreign_drop_cost
+	run foreign_flood_lat --pmd af_packet
 	run fabric_small_msg_rate --pmd memif
 	run fabric_small_msg_rate_alone --pmd memif
 	;;

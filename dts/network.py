@@ -94,6 +94,11 @@ class Network:
             self._bridge_add(f"br{port}")
         self.nodes = [self._node_add(i + 1, port_count) for i in range(node_count)]
 
+    @property
+    def bridge_netns(self) -> str:
+        """Namespace of the bridges and of their ports, pN.M for port M of node N."""
+        return self._bridge_netns
+
     def node(self, number: int) -> Node:
         """Node by its number, from 1."""
         return self.nodes[number - 1]

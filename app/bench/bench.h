@@ -266,5 +266,7 @@ int bench_pmem_alloc_rate(struct bench *bench);
 int bench_codec_delta_rate(struct bench *bench);
 int bench_codec_wire_bytes(struct bench *bench);
 int bench_codec_adaptive_gain(struct bench *bench);
+int bench_foreign_flood(struct bench *bench);
+int bench_foreign_drop(struct bench *bench);
 
 #endif /* BENCH_H */

@@ -51,6 +51,12 @@ node_config_fill(const struct bench *bench, const struct bench_node_config *from
 	return 0;
 }
 
+uint32_t
+bench_node_ip(uint16_t id)
+{
+	return CLUSTER_NET + id;
+}
+
 int
 bench_node_open(struct bench_node *node, struct bench *bench,
 		const struct bench_node_config *from)

@@ -32,6 +32,9 @@ struct bench_node {
 /** Path of a node's socket. */
 void bench_node_socket_path(const struct bench *bench, uint16_t id, char *path, size_t path_bytes);
 
+/** Address of a node, host order. */
+uint32_t bench_node_ip(uint16_t id);
+
 /** Start a node; EAL runs and has the port. 0, or -errno. */
 int bench_node_open(struct bench_node *node, struct bench *bench,
 		    const struct bench_node_config *config);

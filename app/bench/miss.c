@@ -133,12 +133,95 @@ miss_measure(struct miss_bench *miss, const struct miss_kind *kind)
 static int
 miss_run(struct bench *bench, const struct miss_kind *kind)
 {
-	struct miss_bench miss;
+	struct miss_bench miss = { 0 };
 	int ret;
 
 	ret = miss_bench_init(&miss, bench, kind->attached, kind->cache_mib);
 	if (ret == 0)
 		ret = miss_measure(&miss, kind);
+	miss_bench_fini(&miss);
+	return ret;
+}
+
+static void
+miss_flood_resume(void *context)
+{
+	struct miss_bench *miss = context;
+
+	/* Read by the home in its next turn; nothing else is read through it. */
+	atomic_store_explicit(&miss->shared->flood, true, memory_order_relaxed);
+	miss_resume(miss);
+}
+
+static void
+miss_flood_pause(void *context)
+{
+	struct miss_bench *miss = context;
+
+	atomic_store_explicit(&miss->shared->flood, false, memory_order_relaxed);
+	miss_pause(miss);
+}
+
+static void
+miss_flood_report(struct miss_bench *miss, struct bench_op ops[2], double fetch_s)
+{
+	uint64_t frames = atomic_load_explicit(&miss->shared->flooded, memory_order_relaxed);
+
+	bench_report(miss->bench, &(struct bench_row){
+		.name = "foreign_flood_lat",
+		.pmd = bench_pmd_name(miss->bench->pmd),
+		.unit = "ns",
+		.scale = miss->bench->ns_per_tick,
+		.samples = &ops[0].samples,
+		.baseline_name = "node_miss_lat",
+		.baseline_scale = miss->bench->ns_per_tick,
+		.baseline = &ops[1].samples,
+	});
+	bench_report_value(miss->bench, "foreign_flood_frames", "frames/s",
+		(double)frames / fetch_s);
+	bench_report_value(miss->bench, "foreign_flood_goodput", "pages/s",
+		1e9 / (bench_samples_mean(&ops[0].samples) * miss->bench->ns_per_tick));
+}
+
+/* While the neighbour sends foreign frames between its turns, against the same without. */
+static int
+miss_flood_measure(struct miss_bench *miss)
+{
+	const struct bench_plan plan = {
+		.rounds = MISS_ROUNDS / 3,
+		.batch = MISS_BATCH,
+		.warmup = MISS_WARMUP,
+	};
+	struct bench_op ops[] = {
+		{ miss_fetch, miss_flood_resume, miss_flood_pause, miss, { 0 } },
+		{ miss_fetch, miss_resume, miss_pause, miss, { 0 } },
+	};
+	int ret = bench_interleave(ops, RTE_DIM(ops), &plan);
+
+	if (ret < 0)
+		return ret;
+	miss_flood_report(miss, ops, bench_samples_mean(&ops[0].samples) *
+		(double)ops[0].samples.count * miss->bench->ns_per_tick / 1e9);
+	for (unsigned int i = 0; i < RTE_DIM(ops); i++)
+		bench_samples_fini(&ops[i].samples);
+	miss_resume(miss);
+	return miss_bench_clear(miss);
+}
+
+int
+bench_foreign_flood(struct bench *bench)
+{
+	struct miss_bench miss = { .floods = true };
+	int ret;
+
+	if (bench->pmd != BENCH_PMD_AF_PACKET || bench->netns[0] != NULL) {
+		fprintf(stderr, "telepage-bench: a flood needs --pmd af_packet and its own "
+			"namespace\n");
+		return -ENOTSUP;
+	}
+	ret = miss_bench_init(&miss, bench, false, MISS_ROOM_MIB);
+	if (ret == 0)
+		ret = miss_flood_measure(&miss);
 	miss_bench_fini(&miss);
 	return ret;
 }
@@ -199,7 +282,7 @@ miss_crowd_measure(struct miss_bench *miss)
 static int
 miss_crowd_run(struct bench *bench)
 {
-	struct miss_bench miss;
+	struct miss_bench miss = { 0 };
 	int ret;
 
 	ret = miss_bench_init(&miss, bench, true, MISS_ROOM_MIB);

@@ -16,6 +16,8 @@
 
 struct miss_shared {
 	_Atomic bool raw;			/* what the home side serves */
+	_Atomic bool flood;			/* it sends foreign frames, too */
+	_Atomic uint64_t flooded;		/* how many */
 	volatile sig_atomic_t node_stop;	/* the asking node leaves its loop */
 };
 
@@ -35,9 +37,10 @@ struct miss_bench {
 	uint32_t next;
 	uint64_t *adds;				/* done so far, a page */
 	uint32_t cache_mib;
+	bool floods;				/* set before init: flood may be switched on */
 };
 
-/** Start everything, fill the region. Fini also after a failure. 0, or -errno. */
+/** Start everything, but what was set before by a field that says so; fill the region. Fini also after a failure. 0, or -errno. */
 int miss_bench_init(struct miss_bench *miss, struct bench *bench, bool attached,
 		    uint32_t cache_mib);
 void miss_bench_fini(struct miss_bench *miss);

@@ -12,11 +12,14 @@
 
 #include <rte_ethdev.h>
 
+#include "flood.h"
 #include "miss.h"
 
 #define MISS_SET_BYTES BENCH_RAW_SET_BYTES
 #define MISS_NODE_PAIR 0
 #define MISS_RAW_PAIR 1
+#define MISS_FLOOD_FROM "tpb0.1"		/* devices of pair 0 */
+#define MISS_FLOOD_TO "tpb0.0"
 #define MISS_TIMEOUT_NS UINT64_C(30000000000)
 #define MISS_OP_NS UINT64_C(1000000000)
 #define MISS_REACH_TRIES 5000u		/* a millisecond apart */
@@ -59,6 +62,7 @@ miss_home_main(struct bench *bench, struct bench_control *control, void *context
 	};
 	char vdevs[2][BENCH_VDEV_CHARS];
 	struct bench_node node = { 0 };
+	struct flood flood = { .fd = -1 };
 	struct bench_raw raw;
 	int ret;
 
@@ -71,15 +75,25 @@ miss_home_main(struct bench *bench, struct bench_control *control, void *context
 		ret = bench_node_open(&node, bench, &config);
 	if (ret == 0)
 		ret = bench_node_await(&node);
+	if (ret == 0 && miss->floods)
+		ret = flood_open(&flood, MISS_FLOOD_FROM, MISS_FLOOD_TO,
+			bench_node_ip(BENCH_NODE_ASKER));
 	if (ret < 0)
 		return ret;
 	bench_raw_pages_mark(&raw);
 	bench_peer_ready(control);
 	while (bench_peer_may_run(control)) {
-		if (atomic_load_explicit(&miss->shared->raw, memory_order_relaxed))
+		if (atomic_load_explicit(&miss->shared->raw, memory_order_relaxed)) {
 			bench_raw_answer(&raw);
-		else
-			tp_node_poll(node.node);
+			continue;
+		}
+		tp_node_poll(node.node);
+		if (atomic_load_explicit(&miss->shared->flood, memory_order_relaxed)) {
+			flood_burst(&flood);
+			/* For people only. */
+			atomic_store_explicit(&miss->shared->flooded, flood.sent,
+				memory_order_relaxed);
+		}
 	}
 	return 0;
 }
@@ -311,10 +325,12 @@ miss_bench_clear(struct miss_bench *miss)
 int
 miss_bench_init(struct miss_bench *miss, struct bench *bench, bool attached, uint32_t cache_mib)
 {
+	const bool floods = miss->floods;
 	int ret;
 
 	*miss = (struct miss_bench){
 		.bench = bench,
+		.floods = floods,
 		.page_count = MISS_SET_BYTES / BENCH_PAGE_BYTES,
 		.cache_mib = cache_mib,
 	};
