@@ -126,6 +126,9 @@ client_request_send(struct tp_thread *thread, struct tp_op *op, uint32_t worker,
 	ring->request_head++;
 	/* pairs with the node's acquire: entry and announced page are visible */
 	atomic_store_explicit(&shared->request_head, ring->request_head, memory_order_release);
+	/* Nobody to be woken, so nothing to be fenced off from the look at the bell. */
+	if (thread->client->bells[worker] < 0)
+		return 0;
 	asleep = tp_abi_bell_asleep(&thread->client->backend.node->bells[worker]);
 	if (unlikely(asleep != 0 && asleep != ring->rung))
 		client_bell_ring(thread, worker, asleep);

@@ -33,8 +33,6 @@ client_bell_ring(struct tp_thread *thread, uint32_t worker, uint32_t asleep)
 	ssize_t ret;
 
 	thread->rings[worker].rung = asleep;
-	if (thread->client->bells[worker] < 0)
-		return;
 	ret = write(thread->client->bells[worker], &one, sizeof(one));
 	/* Full: it has been rung. */
 	RTE_SET_USED(ret);
