@@ -257,6 +257,23 @@ tp_worker_fabric_stats_get(const struct tp_worker *worker)
 	return worker->fabric;
 }
 
+/*
+ * Whoever has an answer goes on at once: the rest of the turn is for nobody who
+ * waits, so it is left to the next ones, though not to many in a row.
+ */
+static bool
+worker_hurries(struct tp_worker *worker)
+{
+	if (worker->answered_count != 0 && worker->expected_count == 0 &&
+	    worker_fifo_first(&worker->local) == NULL &&
+	    worker->hurried < WORKER_HURRIES) {
+		worker->hurried++;
+		return true;
+	}
+	worker->hurried = 0;
+	return false;
+}
+
 uint32_t
 tp_worker_poll(struct tp_worker *worker, uint64_t now)
 {
@@ -284,6 +301,10 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 	if (frames != 0)
 		tp_endpoint_tx_flush(worker->endpoint, now);
 	work += frames;
+	if (worker_hurries(worker)) {
+		worker_sleepers_wake(worker);
+		return work;
+	}
 	work += worker_local_run(worker);
 	if (unlikely(worker->held_count != 0))
 		work += worker_held_poll(worker);

@@ -36,6 +36,7 @@ struct inject_table;
 #define WORKER_REQUESTS_PER_RING 8
 #define WORKER_LOCAL_PER_TURN 256
 #define WORKER_COMMANDS_PER_TURN 16
+#define WORKER_HURRIES 3u
 #define WORKER_WAITS_PER_TURN 64
 #define WORKER_GUARD_NONE 0x3fu
 #define WORKER_BATCHES 1024u		/* messages of many pages being answered at once */
@@ -411,6 +412,7 @@ struct tp_worker {
 		uint8_t thread;
 	} answered[TP_ABI_CLIENTS_MAX * TP_ABI_THREADS_MAX];
 	uint32_t answered_count;
+	uint32_t hurried;		/* turns in a row that ended with the answers */
 
 	struct worker_wait *waits;	/* [wait_new, wait_count) were not looked at yet */
 	uint32_t wait_count;
