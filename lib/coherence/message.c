@@ -17,6 +17,13 @@ struct message_kind {
 	bool from_home;		/* the sender is */
 };
 
+/*
+ * Of a page that an answer is made of, while it is decided on: who copies it has the
+ * processor ask for what follows. All its lines at once would be more than can be
+ * waited for at a time, and what is read meanwhile would stand behind them.
+ */
+#define HINT_BYTES 768u
+
 #define NO_PAGE (TP_MSG_F_ZERO | TP_MSG_F_IN_PLACE | TP_MSG_F_NO_DATA)
 
 static const struct message_kind message_kinds[TP_MSG_COUNT] = {
@@ -288,7 +295,7 @@ message_locate(struct coherence_event *ev, uint32_t payload_bytes)
 		return false;
 	}
 	if (msg->type == TP_MSG_GET_S || msg->type == TP_MSG_GET_M) {
-		coherence_slot_hint(ev, 0, 0, false);
+		coherence_slot_hint(ev, 0, HINT_BYTES, false);
 	} else if (msg->type == TP_MSG_AMO) {
 		id = coherence_msg_id(msg);
 		coherence_kept_prefetch(c, &id);

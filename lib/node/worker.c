@@ -103,14 +103,21 @@ worker_tables_create(struct tp_worker *worker)
 }
 
 static void
-worker_slot_prefetch(const struct tp_worker *worker, uint32_t slot)
+worker_slot_prefetch(const struct tp_worker *worker, uint32_t slot, uint32_t offset,
+	uint32_t bytes)
 {
-	const uint8_t *at = worker_slot(worker, slot);
-	uint32_t bytes = RTE_MIN(worker->config.slot_bytes, WORKER_PREFETCH_BYTES);
+	const uint8_t *at = worker_slot(worker, slot) + offset;
 	uint32_t i;
 
 	for (i = 0; i < bytes; i += RTE_CACHE_LINE_SIZE)
 		rte_prefetch0(at + i);
+}
+
+static void
+worker_page_prefetch(const struct tp_worker *worker, uint32_t slot)
+{
+	worker_slot_prefetch(worker, slot, 0,
+		RTE_MIN(worker->config.slot_bytes, WORKER_PREFETCH_BYTES));
 }
 
 /*
@@ -125,9 +132,9 @@ worker_slot_hint(void *ctx, uint32_t slot, uint32_t offset, uint32_t bytes, bool
 	struct tp_worker *worker = ctx;
 
 	if (bytes != 0)
-		rte_prefetch0(worker_slot(worker, slot) + offset);
+		worker_slot_prefetch(worker, slot, offset, bytes);
 	else if (!later)
-		worker_slot_prefetch(worker, slot);
+		worker_page_prefetch(worker, slot);
 	else if (worker->expected_count < WORKER_EXPECTED)
 		worker->expected[worker->expected_count++] = slot;
 }
@@ -138,7 +145,7 @@ worker_expected_prefetch(struct tp_worker *worker)
 	uint32_t i;
 
 	for (i = 0; i < worker->expected_count; i++)
-		worker_slot_prefetch(worker, worker->expected[i]);
+		worker_page_prefetch(worker, worker->expected[i]);
 	worker->expected_count = 0;
 }
 
