@@ -213,21 +213,6 @@ bystander_victims_make(struct tp_client *client, uint16_t home)
 	return ret;
 }
 
-/* Start a node and wait for its socket: then its ends of the links are there, too. */
-static int
-bystander_node(struct bystander *self, struct bench_daemon *daemon,
-	       const struct bench_daemon_config *config)
-{
-	struct tp_client *client;
-	int ret = bench_daemon_start(daemon, self->bench, config);
-
-	if (ret == 0)
-		ret = bench_daemon_attach(daemon, &client);
-	if (ret == 0)
-		tp_client_detach(client);
-	return ret;
-}
-
 /* memif: who comes and goes is the client, side 0. */
 static int
 bystander_nodes(struct bystander *self)
@@ -252,11 +237,11 @@ bystander_nodes(struct bystander *self)
 		.id = NODE_DIES_BESIDE, .core = 1, .links = dies_beside,
 		.link_count = RTE_DIM(dies_beside), .cluster = "beside",
 	};
-	ret = bystander_node(self, &self->here, &configs[0]);
+	ret = bench_daemon_launch(&self->here, self->bench, &configs[0]);
 	if (ret == 0)
-		ret = bystander_node(self, &self->home, &configs[1]);
+		ret = bench_daemon_launch(&self->home, self->bench, &configs[1]);
 	if (ret == 0)
-		ret = bystander_node(self, &self->beside, &configs[2]);
+		ret = bench_daemon_launch(&self->beside, self->bench, &configs[2]);
 	self->config.socket[0] = self->here.socket;
 	self->config.socket[1] = self->beside.socket;
 	self->config.region = BYSTANDER_VICTIMS;

@@ -200,6 +200,20 @@ bench_daemon_attach(const struct bench_daemon *daemon, struct tp_client **client
 	return ret;
 }
 
+int
+bench_daemon_launch(struct bench_daemon *daemon, struct bench *bench,
+		    const struct bench_daemon_config *config)
+{
+	struct tp_client *client;
+	int ret = bench_daemon_start(daemon, bench, config);
+
+	if (ret == 0)
+		ret = bench_daemon_attach(daemon, &client);
+	if (ret == 0)
+		tp_client_detach(client);
+	return ret;
+}
+
 static bool
 daemon_is_reached(struct tp_client *client, uint16_t id, uint32_t *epoch)
 {

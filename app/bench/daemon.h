@@ -46,6 +46,10 @@ int bench_daemon_start(struct bench_daemon *daemon, struct bench *bench,
 /** Attach to it by its socket, waiting until there is one. 0, or -errno. */
 int bench_daemon_attach(const struct bench_daemon *daemon, struct tp_client **client);
 
+/** Start one and wait for its socket: then its ends of the links are there, too. 0, or -errno. */
+int bench_daemon_launch(struct bench_daemon *daemon, struct bench *bench,
+			const struct bench_daemon_config *config);
+
 /**
  * Wait until node id is a member that this client's node reaches, in a later epoch
  * than *epoch (0: any), which becomes that one. 0, or -errno.

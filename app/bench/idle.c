@@ -161,7 +161,6 @@ idle_start(struct idle_bench *idle)
 	struct bench *bench = idle->bench;
 	const struct bench_daemon_config home = { .id = IDLE_HOME, .core = 1, .link_side = 1 };
 	const struct bench_daemon_config asker = { .id = IDLE_ASKER };
-	struct tp_client *at_home;
 	uint32_t epoch = 0;
 	int ret;
 
@@ -171,14 +170,9 @@ idle_start(struct idle_bench *idle)
 	bench_hugepages_reserve(bench, IDLE_HUGEPAGES);
 	ret = bench_link_prepare(bench, 1);
 	if (ret == 0)
-		ret = bench_daemon_start(&idle->home, bench, &home);
-	/* Its end of the link is there before the other one looks for it. */
+		ret = bench_daemon_launch(&idle->home, bench, &home);
 	if (ret == 0)
-		ret = bench_daemon_attach(&idle->home, &at_home);
-	if (ret < 0)
-		return ret;
-	tp_client_detach(at_home);
-	ret = bench_daemon_start(&idle->asker, bench, &asker);
+		ret = bench_daemon_start(&idle->asker, bench, &asker);
 	if (ret == 0)
 		ret = bench_daemon_attach(&idle->asker, &idle->client);
 	if (ret == 0)

@@ -65,17 +65,12 @@ void_daemon_start(struct void_bench *bench, struct bench_daemon *daemon, uint16_
 		.link_side = id == VOID_ASKER,
 		.settings = bench->settings,
 	};
-	struct tp_client *client;
 	int ret;
 
-	ret = bench_daemon_start(daemon, bench->bench, &config);
-	if (ret < 0 || bench->bench->pmd != BENCH_PMD_TAP)
-		return ret;
-	ret = bench_daemon_attach(daemon, &client);
-	if (ret < 0)
-		return ret;
-	tp_client_detach(client);
-	return bench_link_join_side(bench->bench, 0, config.link_side);
+	if (bench->bench->pmd != BENCH_PMD_TAP)
+		return bench_daemon_start(daemon, bench->bench, &config);
+	ret = bench_daemon_launch(daemon, bench->bench, &config);
+	return ret == 0 ? bench_link_join_side(bench->bench, 0, config.link_side) : ret;
 }
 
 /*
