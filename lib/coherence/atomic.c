@@ -63,6 +63,7 @@ emit_settle(struct tp_coherence *c, const struct coherence_request *request,
 
 	msg->sequence = rte_cpu_to_le_64(atomic->sequence);
 	msg->identity = rte_cpu_to_le_64(atomic->origin << 16);
+	msg->operand = rte_cpu_to_le_64(atomic->asker % TP_SETTLE_ASKERS);
 	msg->compare = rte_cpu_to_le_64(atomic->origin >> 48);
 	if (sent != NULL && sent->downs == c->peers[sent->home].downs)
 		msg->flags |= TP_MSG_F_SENT;

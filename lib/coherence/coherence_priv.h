@@ -287,6 +287,35 @@ struct coherence_id {
 	uint64_t sequence;
 };
 
+/* An atomic that must not be run when it comes. */
+struct coherence_fence {
+	struct coherence_id id;
+	uint64_t since;
+	uint32_t downs_end;	/* of the peer: the sessions it is for are over then */
+	uint32_t next;		/* in its bucket, or on the free list: 1 + fence */
+	uint32_t older;		/* 1 + fence */
+	uint32_t younger;
+	uint16_t node;		/* that sent the atomic */
+	uint16_t asker_node;	/* whose program has asked first, and which */
+	uint8_t asker;
+};
+
+/* All of them; indexes are 1 + fence, 0 none. */
+struct coherence_fences {
+	struct coherence_fence *items;	/* shape [total] */
+	uint32_t *buckets;		/* shape [bucket_mask + 1], the first of each */
+	uint16_t *by_asker;		/* shape [node_id_max + 1][TP_SETTLE_ASKERS], in use */
+	uint16_t *common_by_node;	/* shape [node_id_max + 1] */
+	uint32_t bucket_mask;
+	uint32_t total;
+	uint32_t count;			/* in use */
+	uint32_t common;		/* of these, beyond the one that each asker may have */
+	uint32_t used_max;		/* never used from here on */
+	uint32_t free;
+	uint32_t oldest;
+	uint32_t youngest;
+};
+
 struct coherence_fifo {
 	uint32_t first;		/* 1 + index */
 	uint32_t last;
@@ -342,9 +371,8 @@ struct tp_coherence {
 	uint32_t deferred_used;
 
 	struct coherence_kept_set *kept;	/* shape [kept_mask + 1] */
-	struct coherence_fence *fences;		/* shape [fence_count] in use */
 	uint32_t kept_mask;
-	uint32_t fence_count;
+	struct coherence_fences fences;
 	uint64_t born_ns;		/* nothing was run here before */
 	uint64_t turn_ns;		/* of the last turn */
 	uint64_t gap_end_ns;		/* when the last turn began that came late */
@@ -520,6 +548,11 @@ uint64_t *coherence_kept_add(struct tp_coherence *c, const struct coherence_id *
 uint64_t coherence_kept_span(const struct tp_coherence *c, const struct coherence_region *region,
 	const struct coherence_id *id, uint8_t *limit);
 void coherence_kept_turn(struct tp_coherence *c);
+
+/* kept_fence.c */
+bool coherence_fences_init(struct tp_coherence *c);
+void coherence_fences_fini(struct tp_coherence *c);
+void coherence_fences_sessions_over(struct tp_coherence *c);
 bool coherence_fence_add(struct coherence_event *ev, uint16_t node, uint32_t sessions,
 	const struct coherence_id *id);
 bool coherence_fence_take(struct coherence_event *ev, const struct coherence_id *id);
@@ -543,6 +576,15 @@ coherence_msg_id(const struct tp_coherence_msg *msg)
 		.origin = node << 48 | rte_le_to_cpu_64(msg->identity) >> 16,
 		.sequence = rte_le_to_cpu_64(msg->sequence),
 	};
+}
+
+/* Its upper half is used: node and thread, in the highest bits, must get there from above. */
+static inline uint64_t
+coherence_id_hash(const struct coherence_id *id)
+{
+	uint64_t hash = id->origin ^ id->sequence * UINT64_C(0x9E3779B97F4A7C15);
+
+	return (hash ^ hash >> 32) * UINT64_C(0xBF58476D1CE4E5B9);
 }
 
 /* It belongs to no state of its page; several may be outstanding for one. */

@@ -264,7 +264,7 @@ home_request(struct coherence_event *ev, enum home_event event)
 	else if (page && ev->msg->flags & TP_MSG_F_RETRY &&
 		 !coherence_mutant(ev->c, MUTANT_retry_new_grant))
 		home_repeated(ev);
-	else if (unlikely(ev->c->fence_count != 0) && event == HE_AMO && is_fenced(ev))
+	else if (unlikely(ev->c->fences.count != 0) && event == HE_AMO && is_fenced(ev))
 		home_refuse_spent(ev);
 	else if (get && ev->entry->transient != 0 && coherence_home_is_stable(ev->entry->state))
 		home_defer(ev);	/* others came first */

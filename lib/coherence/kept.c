@@ -9,12 +9,9 @@
  * let go of was run, so it can say how far back its silence means "not run". A
  * set, not a ring with an index: one line an atomic, known as soon as the message
  * is seen, and for the next one of a thread even before: it costs 8 ns then,
- * and 100 if it is fetched when it is needed. Fences (ids that must not be run any
- * more) are another matter: none may ever be forgotten, so they have a pool of
- * their own. One is needed only while the atomic may still arrive: in the session
- * it was sent in, by whose end or by whose age it goes.
+ * and 100 if it is fetched when it is needed. Ids that must not be run any more are
+ * in kept_fence.c.
  */
-#include <stdlib.h>
 #include <sys/mman.h>
 
 #include <rte_branch_prediction.h>
@@ -26,7 +23,6 @@
 #define KEPT_TICK_BITS 20		/* stamps count 2^20 ns */
 #define KEPT_TICK (UINT64_C(1) << KEPT_TICK_BITS)
 #define KEPT_DEFAULT 1024		/* results */
-#define FENCE_COUNT 1024
 
 struct coherence_kept_set {
 	struct {
@@ -39,13 +35,6 @@ struct coherence_kept_set {
 	uint32_t replaced;		/* 1: there was such a one */
 };
 static_assert(sizeof(struct coherence_kept_set) == 64, "one line an atomic");
-
-struct coherence_fence {
-	struct coherence_id id;
-	uint64_t since;
-	uint32_t downs_end;		/* of the peer: the sessions it is for are over then */
-	uint16_t node;			/* that sent the atomic */
-};
 
 /* Memory for count results. false: there is none. */
 bool
@@ -63,8 +52,7 @@ coherence_kept_init(struct tp_coherence *c)
 	/* Touched at random: fewer misses of the TLB. Without them it works as well. */
 	madvise(memory, bytes, MADV_HUGEPAGE);
 	c->kept = memory;
-	c->fences = calloc(FENCE_COUNT, sizeof(*c->fences));
-	return c->fences != NULL;
+	return coherence_fences_init(c);
 }
 
 void
@@ -72,16 +60,13 @@ coherence_kept_fini(struct tp_coherence *c)
 {
 	if (c->kept != NULL)
 		munmap(c->kept, ((size_t)c->kept_mask + 1) * sizeof(*c->kept));
-	free(c->fences);
+	coherence_fences_fini(c);
 }
 
 static struct coherence_kept_set *
 kept_set(const struct tp_coherence *c, const struct coherence_id *id)
 {
-	uint64_t hash = (id->origin ^ id->sequence * UINT64_C(0x9E3779B97F4A7C15)) *
-		UINT64_C(0xBF58476D1CE4E5B9);
-
-	return &c->kept[(uint32_t)(hash >> 32) & c->kept_mask];
+	return &c->kept[(uint32_t)(coherence_id_hash(id) >> 32) & c->kept_mask];
 }
 
 static uint32_t
@@ -180,73 +165,4 @@ coherence_kept_turn(struct tp_coherence *c)
 	}
 	c->awake_ns += past;
 	c->turn_ns = c->now;
-}
-
-static bool
-fence_is_over(const struct tp_coherence *c, const struct coherence_fence *fence)
-{
-	return (int32_t)(c->peers[fence->node].downs - fence->downs_end) >= 0 ||
-		c->awake_ns - fence->since > c->config.fence_ns;
-}
-
-/* The fence of an id sent by that node; those that are over go. */
-static struct coherence_fence *
-fence_find(struct tp_coherence *c, uint16_t node, const struct coherence_id *id)
-{
-	uint32_t i = 0;
-
-	while (i < c->fence_count) {
-		struct coherence_fence *fence = &c->fences[i];
-
-		if (fence_is_over(c, fence)) {
-			*fence = c->fences[--c->fence_count];
-			continue;
-		}
-		if (fence->node == node && fence->id.origin == id->origin &&
-		    fence->id.sequence == id->sequence)
-			return fence;
-		i++;
-	}
-	return NULL;
-}
-
-/*
- * Refuse the atomic when it arrives from that node, in this session and so many
- * after it. false: no room to remember it.
- */
-bool
-coherence_fence_add(struct coherence_event *ev, uint16_t node, uint32_t sessions,
-	const struct coherence_id *id)
-{
-	struct tp_coherence *c = ev->c;
-	struct coherence_fence *fence;
-
-	if (coherence_mutant(c, MUTANT_settle_without_fence) ||
-	    (coherence_mutant(c, MUTANT_settle_without_foreign_fence) && node != ev->from))
-		return true;
-	fence = fence_find(c, node, id);
-	if (fence == NULL && c->fence_count < FENCE_COUNT)
-		fence = &c->fences[c->fence_count++];
-	if (fence == NULL)
-		return false;
-	*fence = (struct coherence_fence){
-		.id = *id,
-		.since = c->awake_ns,
-		.downs_end = c->peers[node].downs + 1 + sessions,
-		.node = node,
-	};
-	return true;
-}
-
-/* The atomic has come. @return true: it was fenced; it comes but once. */
-bool
-coherence_fence_take(struct coherence_event *ev, const struct coherence_id *id)
-{
-	struct tp_coherence *c = ev->c;
-	struct coherence_fence *fence = fence_find(c, ev->from, id);
-
-	if (fence == NULL)
-		return false;
-	*fence = c->fences[--c->fence_count];
-	return true;
 }

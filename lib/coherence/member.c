@@ -44,6 +44,7 @@ tp_coherence_peer_down(struct tp_coherence *c, uint16_t node, uint64_t now,
 	c->peers[node].up_after = false;
 	c->peers[node].ups++;
 	c->peers[node].downs++;
+	coherence_fences_sessions_over(c);
 	job_push(c, JOB_DOWN, node);
 }
 
@@ -85,6 +86,7 @@ tp_coherence_peer_fenced(struct tp_coherence *c, uint16_t node, uint64_t now,
 	c->peers[node].up_after = false;
 	c->peers[node].ups++;
 	c->peers[node].downs++;
+	coherence_fences_sessions_over(c);
 	c->peers[node].fenced = true;
 	c->peers[node].fencing = true;
 	job_push(c, JOB_FENCED, node);
@@ -111,6 +113,7 @@ tp_coherence_self_fenced(struct tp_coherence *c, uint64_t now, struct tp_outbox 
 		c->peers[node].muted = true;
 		c->peers[node].downs++;
 	}
+	coherence_fences_sessions_over(c);
 	job_push(c, JOB_SELF_FENCED, TP_NODE_NONE);
 }
 

@@ -113,7 +113,8 @@ identity_is_valid(const struct tp_coherence *c, const struct tp_coherence_msg *m
 	switch (msg->type) {
 	case TP_MSG_SETTLE:
 		return msg->effect == 0 && msg->sequence != 0 &&
-			rte_le_to_cpu_64(msg->compare) <= c->config.node_id_max;
+			rte_le_to_cpu_64(msg->compare) <= c->config.node_id_max &&
+			rte_le_to_cpu_64(msg->operand) < TP_SETTLE_ASKERS;
 	case TP_MSG_AMO:
 		return msg->effect == 0;
 	case TP_MSG_SETTLE_RESULT:

@@ -96,6 +96,7 @@ struct tp_coherence_atomic {
 	uint64_t compare;
 	uint64_t origin;	/* node << 48 | incarnation of the client there, 48 bits */
 	uint64_t sequence;	/* thread << 56 | count of its atomics */
+	uint8_t asker;		/* TP_WANT_SETTLE: the program that asks, below TP_SETTLE_ASKERS */
 };
 
 /* What the caller is to do. */
@@ -393,7 +394,8 @@ uint64_t tp_coherence_next_timer(const struct tp_coherence *coherence);
 	STAT(settled,           "atomics whose fate was told")	\
 	STAT(fetches,           "pages asked for before anybody waited for them")	\
 	STAT(unreadable,        "pages that could not be read and were asked for again")	\
-	STAT(returns,           "pages given back by nodes that leave")
+	STAT(returns,           "pages given back by nodes that leave")	\
+	STAT(fences_refused,    "questions after atomics left open: who asks has asked too much")
 
 struct tp_coherence_stats {
 #define TP_COHERENCE_STAT_AS_FIELD(name, help) uint64_t name;

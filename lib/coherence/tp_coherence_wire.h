@@ -60,6 +60,8 @@ enum tp_coherence_msg_type {
 #define TP_MSG_F_LEAVES    0x80u	/* PUT_M: the sender leaves, more of these follow */
 #define TP_MSG_F_SENT      0x80u	/* SETTLE: the atomic may be on its way in this session */
 
+#define TP_SETTLE_ASKERS 64u		/* programs of a node that a home tells apart */
+
 struct tp_coherence_msg {
 	uint8_t type;			/* enum tp_coherence_msg_type */
 	uint8_t flags;			/* TP_MSG_F_*, others 0 */
@@ -79,7 +81,7 @@ struct tp_coherence_msg {
 	rte_le64_t generation;		/* of the region */
 	rte_le64_t sequence;		/* home's transaction on this page; AMO, SETTLE: the atomic's */
 	rte_le64_t operand;		/* AMO: operand; *_RESULT: old value; not done: ns, kept.c;
-					 * GET, FWD, DATA, WB: see below */
+					 * SETTLE: which program asks; GET, FWD, DATA, WB: see below */
 	rte_le64_t compare;		/* AMO: compare value of CAS; SETTLE: node of the atomic;
 					 * FWD, RECALL: see below */
 	rte_le64_t identity;		/* AMO, SETTLE: incarnation of the client << 16 | AMO: ms left */

@@ -22,6 +22,7 @@
 
 static_assert(TP_ABI_CLIENTS_MAX <= 1 << 6 && TP_ABI_THREADS_MAX <= 1 << 5 &&
 	TP_ABI_GUARDS < WORKER_GUARD_NONE, "the cookie holds them");
+static_assert(TP_ABI_CLIENTS_MAX <= TP_SETTLE_ASKERS, "each has quotas of its own at homes");
 
 static uint64_t
 cookie_make(uint32_t client, uint32_t thread, uint32_t guard, uint32_t cookie)
@@ -293,6 +294,7 @@ held_identify(struct tp_worker *worker, struct worker_held *held,
 	if (request->op == TP_ABI_SETTLE) {
 		held->atomic.origin = request->operand;
 		held->atomic.sequence = request->sequence;
+		held->atomic.asker = (uint8_t)cookie_client(held->cookie);
 	} else if (request->sequence != 0) {
 		held->atomic.origin = worker->clients[cookie_client(held->cookie)].origin;
 		held->atomic.sequence = tp_abi_sequence(cookie_thread(held->cookie),

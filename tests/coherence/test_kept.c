@@ -51,6 +51,7 @@ message(const struct net *net, uint8_t type, uint16_t from, uint64_t sequence)
 		.region_id = rte_cpu_to_le_32(NET_REGION_ID),
 		.generation = rte_cpu_to_le_64(net->region.generation),
 		.sequence = rte_cpu_to_le_64(sequence),
+		/* SETTLE: which program asks. */
 		.operand = rte_cpu_to_le_64(1),
 		.compare = type == TP_MSG_SETTLE ? rte_cpu_to_le_64(from) : 0,
 		.identity = rte_cpu_to_le_64(UINT64_C(9) << 16 |
@@ -129,7 +130,7 @@ test_kept_settle_says_old_value(void **state)
 	assert_int_equal(answer.type, TP_MSG_SETTLE_RESULT);
 	assert_int_equal(answer.effect, TP_EFFECT_DONE);
 	assert_int_equal(answer.operand, 40);
-	assert_int_equal(net->node[0].engine->fence_count, 0);
+	assert_int_equal(net->node[0].engine->fences.count, 0);
 }
 
 static void
@@ -141,13 +142,13 @@ test_kept_settle_not_run_fences_what_is_on_its_way(void **state)
 
 	assert_int_equal(answer.effect, TP_EFFECT_NOT_DONE);
 	settle(net, 1, TP_MSG_F_SENT);
-	assert_int_equal(net->node[0].engine->fence_count, 1);
+	assert_int_equal(net->node[0].engine->fences.count, 1);
 	answer = amo(net, 1, 40);
 	assert_int_equal(answer.type, TP_MSG_NACK);
 	assert_int_equal(answer.reason, TP_TIMEOUT);
 	assert_int_equal(stats->atomics_home, 0);
 	assert_int_equal(stats->atomics_refused, 1);
-	assert_int_equal(net->node[0].engine->fence_count, 0);
+	assert_int_equal(net->node[0].engine->fences.count, 0);
 	/* Others are run. */
 	answer = amo(net, 2, 40);
 	assert_int_equal(answer.type, TP_MSG_AMO_RESULT);
@@ -161,11 +162,11 @@ test_kept_fence_ends_with_session(void **state)
 
 	settle(net, 1, TP_MSG_F_SENT);
 	settle(net, 2, 0);
-	assert_int_equal(net->node[0].engine->fence_count, 1);
+	assert_int_equal(net->node[0].engine->fences.count, 1);
 	net_session_down(net, 0, 1);
 	net_session_up(net, 0, 1);
 	amo(net, 3, 40);
-	assert_int_equal(net->node[0].engine->fence_count, 0);
+	assert_int_equal(net->node[0].engine->fences.count, 0);
 }
 
 static void
@@ -181,19 +182,33 @@ static void
 test_kept_fences_full_stays_unknown(void **state)
 {
 	struct net *net = *state;
-	struct tp_coherence_msg answer;
+	struct tp_coherence_msg answer, msg;
 	uint64_t i;
 
-	for (i = 1; i <= 1024; i++)
-		assert_int_equal(settle(net, i, TP_MSG_F_SENT).effect, TP_EFFECT_NOT_DONE);
-	answer = settle(net, i, TP_MSG_F_SENT);
+	for (i = 1; i <= 1024; i++) {
+		answer = settle(net, i, TP_MSG_F_SENT);
+		if (answer.type != TP_MSG_SETTLE_RESULT)
+			break;
+		assert_int_equal(answer.effect, TP_EFFECT_NOT_DONE);
+	}
+	assert_in_range(i, 65, 1024);
 	assert_int_equal(answer.type, TP_MSG_NACK);
 	assert_int_equal(answer.reason, TP_EXHAUSTED);
+	assert_int_equal(tp_coherence_stats_get(net->node[0].engine)->fences_refused, 1);
+	/* That is one program. Another one of the same node is told what it asks. */
+	msg = message(net, TP_MSG_SETTLE, 1, 5000);
+	msg.flags = TP_MSG_F_SENT;
+	msg.operand = rte_cpu_to_le_64(3);
+	assert_int_equal(told(net, 1, &msg, 0).type, TP_MSG_SETTLE_RESULT);
+	/* There is no such program. */
+	msg.operand = rte_cpu_to_le_64(TP_SETTLE_ASKERS);
+	assert_int_equal(told(net, 1, &msg, 0).type, 0);
+	assert_int_equal(tp_coherence_stats_get(net->node[0].engine)->bad_messages, 1);
 	/* Much later none of them can be on its way any more. */
 	run_for(net, 11000);
 	answer = settle(net, i, TP_MSG_F_SENT);
 	assert_int_equal(answer.type, TP_MSG_SETTLE_RESULT);
-	assert_int_equal(net->node[0].engine->fence_count, 1);
+	assert_int_equal(net->node[0].engine->fences.count, 1);
 }
 
 /* Node 2 asks after what node 1 sent. */
@@ -206,6 +221,26 @@ settle_foreign(struct net *net, uint64_t sequence)
 	return told(net, 2, &msg, 0);
 }
 
+/* It asks after what never was, as fast as it can: others are answered all the same. */
+static void
+test_kept_greedy_node_starves_nobody(void **state)
+{
+	struct net *net = *state;
+	struct tp_coherence_msg answer;
+	uint64_t i = 1;
+
+	do {
+		answer = settle_foreign(net, ++i);
+	} while (answer.type == TP_MSG_SETTLE_RESULT && i < 4096);
+	assert_int_equal(answer.type, TP_MSG_NACK);
+	assert_int_equal(answer.reason, TP_EXHAUSTED);
+	answer = settle(net, 1, TP_MSG_F_SENT);
+	assert_int_equal(answer.type, TP_MSG_SETTLE_RESULT);
+	assert_int_equal(amo(net, 1, 40).type, TP_MSG_NACK);
+	/* What was refused was not promised. */
+	assert_int_equal(amo(net, i, 40).type, TP_MSG_AMO_RESULT);
+}
+
 /* The atomic's own node is up: the answer is the same, and what is on its way is fenced. */
 static void
 test_kept_settle_by_other_node_fences_what_is_on_its_way(void **state)
@@ -216,7 +251,7 @@ test_kept_settle_by_other_node_fences_what_is_on_its_way(void **state)
 	assert_int_equal(answer.type, TP_MSG_SETTLE_RESULT);
 	assert_int_equal(answer.effect, TP_EFFECT_NOT_DONE);
 	/* Not of the node that asked. */
-	assert_int_equal(net->node[0].engine->fence_count, 1);
+	assert_int_equal(net->node[0].engine->fences.count, 1);
 	answer = amo(net, 1, 40);
 	assert_int_equal(answer.type, TP_MSG_NACK);
 	assert_int_equal(answer.reason, TP_TIMEOUT);
@@ -241,13 +276,13 @@ test_kept_settle_by_other_node_while_down_fences_next_session(void **state)
 	assert_int_equal(settle_foreign(net, 2).effect, TP_EFFECT_NOT_DONE);
 	net_session_up(net, 0, 1);
 	assert_int_equal(amo(net, 1, 40).type, TP_MSG_NACK);
-	assert_int_equal(net->node[0].engine->fence_count, 1);
+	assert_int_equal(net->node[0].engine->fences.count, 1);
 	net_session_down(net, 0, 1);
 	net_session_up(net, 0, 1);
 	net_session_down(net, 0, 1);
 	net_session_up(net, 0, 1);
 	assert_int_equal(amo(net, 3, 40).type, TP_MSG_AMO_RESULT);
-	assert_int_equal(net->node[0].engine->fence_count, 0);
+	assert_int_equal(net->node[0].engine->fences.count, 0);
 }
 
 /* Nothing is on its way for so long: who asks often does not slow atomics down for ever. */
@@ -261,10 +296,10 @@ test_kept_fence_ends_with_age(void **state)
 	net->now += 11000 * MS;
 	net_poll_all(net);
 	amo(net, 3, 40);
-	assert_int_equal(net->node[0].engine->fence_count, 1);
+	assert_int_equal(net->node[0].engine->fences.count, 1);
 	run_for(net, 11000);
 	amo(net, 4, 40);
-	assert_int_equal(net->node[0].engine->fence_count, 0);
+	assert_int_equal(net->node[0].engine->fences.count, 0);
 }
 
 /* In an earlier life the home may have run it, and nobody knows any more. */
@@ -365,6 +400,34 @@ test_kept_span_ends_at_what_was_replaced(void **state)
 	}
 }
 
+/* Threads and nodes that count in step have places of their own. */
+static void
+test_kept_ids_of_equal_count_are_spread(void **state)
+{
+	struct net *net = *state;
+	struct tp_coherence_msg msg;
+	uint64_t count, thread;
+	uint32_t found = 0;
+	uint16_t node;
+
+	/* 128 results, and room for 1024. */
+	for (count = 1; count <= 8; count++) {
+		for (thread = 0; thread < 8; thread++) {
+			for (node = 1; node <= 2; node++) {
+				msg = message(net, TP_MSG_AMO, node, thread << 56 | count);
+				told(net, node, &msg, 1);
+			}
+		}
+	}
+	for (count = 1; count <= 8; count++)
+		for (thread = 0; thread < 8; thread++)
+			for (node = 1; node <= 2; node++)
+				found += coherence_kept_find(net->node[0].engine,
+					&(struct coherence_id){ (uint64_t)node << 48 | 9,
+						thread << 56 | count }) != NULL;
+	assert_true(found >= 120);
+}
+
 /* A turn stood still: what it ran may have been run at the end of that. */
 static void
 test_kept_span_after_a_gap_ends_there(void **state)
@@ -424,6 +487,7 @@ main(void)
 		kept_test(test_kept_settle_not_run_fences_what_is_on_its_way),
 		kept_test(test_kept_fence_ends_with_session),
 		kept_test(test_kept_fences_full_stays_unknown),
+		kept_test(test_kept_greedy_node_starves_nobody),
 		kept_test(test_kept_settle_by_other_node_fences_what_is_on_its_way),
 		kept_test(test_kept_settle_by_other_node_while_down_fences_next_session),
 		kept_test(test_kept_fence_ends_with_age),
@@ -432,6 +496,7 @@ main(void)
 		kept_test(test_kept_settle_before_region_is_known_is_asked_again),
 		kept_test(test_kept_span_ends_at_what_was_replaced),
 		kept_test(test_kept_span_after_a_gap_ends_there),
+		kept_test(test_kept_ids_of_equal_count_are_spread),
 		kept_test(test_kept_spent_is_refused),
 	};
 
