@@ -25,7 +25,7 @@ count_one(struct tp_thread *thread, struct tp_client_region *region, uint64_t *o
 	unsigned int asks;
 
 	/* Its answer was lost, so it is asked after: once it is "not done" it never will be. */
-	for (asks = 0; result.effect == TP_EFFECT_UNKNOWN && asks < ASKS_MAX; asks++)
+	for (asks = 0; tp_result_may_settle(result) && asks < ASKS_MAX; asks++)
 		result = tp_atomic_settle(thread, region, old);
 	return result;
 }

@@ -126,7 +126,7 @@ atomic_attempt(struct cli *cli, struct atomic_job *job, uint64_t offset, uint64_
 	tp_submit_atomic(cli->thread, job->region, offset, job->name->op,
 			 (unsigned int)job->width, job->operand, job->compare, &op);
 	result = tp_op_wait(cli->thread, &op);
-	while (result.effect == TP_EFFECT_UNKNOWN && !job->no_settle &&
+	while (tp_result_may_settle(result) && !job->no_settle &&
 	       cli_may_repeat(cli, result, until_ns))
 		result = tp_op_settle(cli->thread, NULL, &op);
 	job->old = op.value;

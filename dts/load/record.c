@@ -149,8 +149,7 @@ recorder_settled(struct recorder *recorder, struct recorder_open *open, struct t
 		recorder->load->settled_never++;
 		return true;
 	}
-	/* Of another generation no home knows anything; the others may yet. */
-	return result.reason == TP_GENERATION || ++open->asks == RECORD_ASKS_MAX;
+	return !tp_result_may_settle(result) || ++open->asks == RECORD_ASKS_MAX;
 }
 
 /* Ask after one of them. */

@@ -52,9 +52,13 @@ enum tp_effect {
 struct tp_result {
 	uint8_t reason;		/* enum tp_reason */
 	uint8_t effect;		/* enum tp_effect */
-	uint16_t reserved;
+	uint8_t flags;		/* TP_RESULT_* */
+	uint8_t reserved;
 	uint32_t bytes_done;	/* prefix of the transfer that was done */
 };
+
+#define TP_RESULT_FINAL 1u	/* unknown, and to stay so: nobody can tell, however often one asks */
+
 static_assert(sizeof(struct tp_result) == 8, "one register");
 
 /** Success that moved @p bytes bytes. */
@@ -78,10 +82,27 @@ tp_result_unknown(enum tp_reason reason)
 	return (struct tp_result){ .reason = (uint8_t)reason, .effect = TP_EFFECT_UNKNOWN };
 }
 
+/** The same, and nobody will ever be able to tell. */
+static inline struct tp_result
+tp_result_unknown_final(enum tp_reason reason)
+{
+	struct tp_result result = tp_result_unknown(reason);
+
+	result.flags = TP_RESULT_FINAL;
+	return result;
+}
+
 static inline bool
 tp_result_is_ok(struct tp_result result)
 {
 	return result.reason == TP_OK;
+}
+
+/** Is the effect not known, and could it become known by asking (again)? */
+static inline bool
+tp_result_may_settle(struct tp_result result)
+{
+	return result.effect == TP_EFFECT_UNKNOWN && !(result.flags & TP_RESULT_FINAL);
 }
 
 /**

@@ -267,9 +267,10 @@ tp_unpin(struct tp_thread *thread, struct tp_pin *pin)
 		thread->stats.guards_broken++;
 		result.reason = TP_TIMEOUT;
 	}
-	if (result.reason != TP_OK)
-		result.effect = pin->access == TP_ACCESS_WRITE ?
-			TP_EFFECT_UNKNOWN : TP_EFFECT_NOT_DONE;
+	if (result.reason != TP_OK && pin->access == TP_ACCESS_WRITE)
+		result = tp_result_unknown_final((enum tp_reason)result.reason);
+	else if (result.reason != TP_OK)
+		result.effect = TP_EFFECT_NOT_DONE;
 	client_guard_release(thread, pin->guard);
 	*pin = (struct tp_pin){ 0 };
 	return result;

@@ -85,12 +85,20 @@ op_finish(struct tp_thread *thread, struct tp_op *op, enum tp_reason reason, enu
 		thread->stats.voids++;
 }
 
+/* Unknown for good: nobody can tell, now or later. */
+static void
+op_finish_final(struct tp_thread *thread, struct tp_op *op, enum tp_reason reason)
+{
+	op_finish(thread, op, reason, TP_EFFECT_UNKNOWN);
+	op->result.flags = TP_RESULT_FINAL;
+}
+
 /* A change was made here, and perhaps too late: no home can tell. */
 static void
 op_finish_broken(struct tp_thread *thread, struct tp_op *op)
 {
 	op->sequence = 0;
-	op_finish(thread, op, client_broken_reason(thread, op->region), TP_EFFECT_UNKNOWN);
+	op_finish_final(thread, op, client_broken_reason(thread, op->region));
 }
 
 /* Why changes that came too late did: the lease, or a guard that the node broke. */
@@ -452,6 +460,21 @@ op_is_within(const struct tp_thread *thread, const struct tp_op *op, uint64_t sp
 	return age + age / 64 < client_tsc_from_ns(thread->client, span_ns);
 }
 
+/*
+ * The question was not answered. A region that is another now, and a question that
+ * cannot be asked, will be so the next time, too; what is short of room, gone or
+ * forbidden need not be.
+ */
+static void
+op_not_settled(struct tp_thread *thread, struct tp_op *op, uint8_t reason)
+{
+	if (reason == TP_GENERATION || reason == TP_INVALID)
+		op_finish_final(thread, op, (enum tp_reason)reason);
+	else
+		op_finish(thread, op, reason < TP_REASON_COUNT ?
+			  (enum tp_reason)reason : TP_CORRUPTION, TP_EFFECT_UNKNOWN);
+}
+
 /* What became of the atomic that op asked after. */
 static void
 op_settled(struct tp_thread *thread, struct tp_op *op, const struct tp_abi_completion *completion)
@@ -459,9 +482,7 @@ op_settled(struct tp_thread *thread, struct tp_op *op, const struct tp_abi_compl
 	uint8_t settling = op->settling;
 
 	if (completion->reason != TP_OK) {
-		op_finish(thread, op, completion->reason < TP_REASON_COUNT ?
-			  (enum tp_reason)completion->reason : TP_CORRUPTION,
-			  TP_EFFECT_UNKNOWN);
+		op_not_settled(thread, op, completion->reason);
 		return;
 	}
 	thread->stats.settled++;
@@ -470,9 +491,10 @@ op_settled(struct tp_thread *thread, struct tp_op *op, const struct tp_abi_compl
 		op->bytes_done = op->width;
 		op_finish(thread, op, TP_OK, TP_EFFECT_DONE);
 	} else if (!op_is_within(thread, op, completion->value)) {
-		op_finish(thread, op, completion->limit != TP_OK &&
-			  completion->limit < TP_REASON_COUNT ?
-			  (enum tp_reason)completion->limit : TP_EXHAUSTED, TP_EFFECT_UNKNOWN);
+		/* It grows older as time passes, and what the home knows does not reach further back. */
+		op_finish_final(thread, op, completion->limit != TP_OK &&
+				completion->limit < TP_REASON_COUNT ?
+				(enum tp_reason)completion->limit : TP_EXHAUSTED);
 	} else if (settling == CLIENT_SETTLING_OWN) {
 		/* Then it is another one that is tried again. */
 		op->settling = CLIENT_SETTLING_NO;

@@ -34,6 +34,7 @@ tp_submit_settle(struct tp_thread *thread, struct tp_client_region *region, stru
 	op->region = region;
 	if (op->region->info.generation != op->generation) {
 		op->result.reason = TP_GENERATION;
+		op->result.flags = TP_RESULT_FINAL;
 		return true;
 	}
 	op->vectors = &op->single;

@@ -265,7 +265,7 @@ tp_write(struct tp_thread *thread, struct tp_client_region *region, uint64_t off
 			return tp_result_ok((uint32_t)bytes);
 		if (hit == CLIENT_BROKEN) {
 			thread->stats.voids++;
-			return tp_result_unknown(client_broken_reason(thread, region));
+			return tp_result_unknown_final(client_broken_reason(thread, region));
 		}
 	}
 	if (tp_submit_write(thread, region, offset, buffer, bytes, &op))
@@ -363,7 +363,7 @@ tp_atomic(struct tp_thread *thread, struct tp_client_region *region, uint64_t of
 		result = tp_result_ok(width);
 	} else if (hit == CLIENT_BROKEN) {
 		thread->stats.voids++;
-		result = tp_result_unknown(client_broken_reason(thread, region));
+		result = tp_result_unknown_final(client_broken_reason(thread, region));
 		self->unknown = (struct tp_op){ .result = result, .kind = CLIENT_ATOMIC };
 	} else {
 		tp_submit_atomic(thread, region, offset, atomic_op, width, operand, compare, &op);

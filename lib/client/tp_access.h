@@ -174,13 +174,14 @@ bool tp_submit_nop(struct tp_thread *thread, uint32_t worker, struct tp_op *op);
  *   - OK: it was done, once; op->value is the value before it.
  *   - VOID with TP_EFFECT_NOT_DONE and the reason of before: it was not done and
  *     never will be, whatever of it is still on its way.
- *   - VOID with TP_EFFECT_UNKNOWN still, because of: TP_TIMEOUT, TP_UNREACHABLE (no
- *     answer of the page's home; ask again), TP_NODE_CRASHED (the home has died, or
- *     was started anew since), TP_EXHAUSTED (the home would not know any more: it was
- *     too long ago; or there is no room for the question: ask again later, if at
- *     all), TP_GENERATION (the region was reset), or the reason of before, for an
- *     atomic that was done on this node in a page that was being taken away:
- *     nobody knows.
+ *   - VOID with TP_EFFECT_UNKNOWN still. tp_result_may_settle() tells whether asking
+ *     again may help: TP_TIMEOUT, TP_UNREACHABLE (no answer of the page's home),
+ *     TP_NODE_CRASHED (the own node or the home is gone), TP_EXHAUSTED (no room for
+ *     the question). With TP_RESULT_FINAL in flags it never will: TP_EXHAUSTED (it
+ *     was too long ago, the home knows no more), TP_NODE_CRASHED (the home was started
+ *     anew since, and what it knew died), TP_GENERATION (the region was reset),
+ *     TP_INVALID (no atomic has such a name), or the reason of before, for an atomic
+ *     that was done on this node in a page that was being taken away: nobody knows.
  * Of any other op the outcome stays as it is. May be asked as often as wanted, by
  * any thread, at any node, and after attaching anew. An op whose node died before its
  * deadline is asked after from that deadline on.

@@ -99,6 +99,58 @@ settle_says_unknown(enum tp_reason reason)
 		.effect = TP_EFFECT_UNKNOWN };
 }
 
+/* In vain or not: what a program that asks until it knows goes by. */
+static void
+assert_may_settle(const struct tp_op *op, bool may)
+{
+	assert_int_equal(op->result.effect, TP_EFFECT_UNKNOWN);
+	assert_true(tp_result_may_settle(op->result) == may);
+}
+
+/* The same reason, once from who is short of room and once from who has forgotten. */
+static void
+test_settle_exhausted_tells_passing_from_final(void **state)
+{
+	struct fixture *f = *state;
+	struct tp_op op;
+
+	unknown_make(f, &op);
+	assert_may_settle(&op, true);
+	settle_says_unknown(TP_EXHAUSTED);
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_EXHAUSTED, TP_EFFECT_UNKNOWN, 0);
+	assert_may_settle(&op, true);
+	settle_says_not_done(TP_CLIENT_TIMEOUT_NS / 2);
+	node.settle.limit = TP_EXHAUSTED;
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_EXHAUSTED, TP_EFFECT_UNKNOWN, 0);
+	assert_may_settle(&op, false);
+	/* Asked all the same, each answer stands for itself. */
+	settle_says_unknown(TP_EXHAUSTED);
+	assert_void(tp_op_settle(f->thread, NULL, &op), TP_EXHAUSTED, TP_EFFECT_UNKNOWN, 0);
+	assert_may_settle(&op, true);
+	settle_says_done(3);
+	assert_ok(tp_op_settle(f->thread, NULL, &op), 8);
+	assert_false(tp_result_may_settle(op.result));
+	assert_int_equal(op.result.flags, 0);
+}
+
+/* Of every reason that a node can give. */
+static void
+test_settle_refused_for_good_is_final(void **state)
+{
+	struct fixture *f = *state;
+	unsigned int reason;
+	struct tp_op op;
+
+	unknown_make(f, &op);
+	for (reason = TP_OK + 1; reason < 256; reason++) {
+		settle_says_unknown((enum tp_reason)reason);
+		/* The node's word for the effect counts for nothing. */
+		node.settle.effect = (uint8_t)(reason % 4);
+		tp_op_settle(f->thread, NULL, &op);
+		assert_may_settle(&op, reason != TP_GENERATION && reason != TP_INVALID);
+	}
+}
+
 static void
 test_settle_done_says_old_value(void **state)
 {
@@ -155,6 +207,7 @@ test_settle_home_was_started_anew_says_so(void **state)
 	settle_says_not_done(TP_CLIENT_TIMEOUT_NS / 2);
 	node.settle.limit = TP_NODE_CRASHED;
 	assert_void(tp_op_settle(f->thread, NULL, &op), TP_NODE_CRASHED, TP_EFFECT_UNKNOWN, 0);
+	assert_may_settle(&op, false);
 	/* Not a reason. */
 	node.settle.limit = 200;
 	assert_void(tp_op_settle(f->thread, NULL, &op), TP_EXHAUSTED, TP_EFFECT_UNKNOWN, 0);
@@ -309,6 +362,7 @@ test_settle_unknown_still_then_known(void **state)
 	unknown_make(f, &op);
 	settle_says_unknown(TP_NODE_CRASHED);
 	assert_void(tp_op_settle(f->thread, NULL, &op), TP_NODE_CRASHED, TP_EFFECT_UNKNOWN, 0);
+	assert_may_settle(&op, true);
 	node.hold_settles = true;
 	assert_void(tp_op_settle(f->thread, NULL, &op), TP_TIMEOUT, TP_EFFECT_UNKNOWN, 0);
 	node.hold_settles = false;
@@ -381,6 +435,7 @@ test_settle_region_was_reset_stays_unknown(void **state)
 	f->fake->region.generation++;
 	assert_int_equal(tp_client_region_open(f->client, "test", &again), 0);
 	assert_void(tp_op_settle(f->thread, again, &op), TP_GENERATION, TP_EFFECT_UNKNOWN, 0);
+	assert_may_settle(&op, false);
 	assert_int_equal(node.settles, 0);
 	tp_client_region_close(again);
 }
@@ -494,6 +549,8 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		settle_test(test_settle_exhausted_tells_passing_from_final),
+		settle_test(test_settle_refused_for_good_is_final),
 		settle_test(test_settle_done_says_old_value),
 		settle_test(test_settle_not_done_keeps_reason),
 		settle_test(test_settle_older_than_what_is_kept_stays_unknown),
