@@ -6,12 +6,13 @@
 # times on this machine, and appends the medians of the rounds to the log in
 # docs/benchmarks.md. The machine should do nothing else.
 #
-# usage: devtools/bench.sh [--set sharing|life|fabric|codec] [--rounds N] [--rt] [--build FOLDER]
+# usage: devtools/bench.sh [--set sharing|life|fabric|codec|pmem] [--rounds N] [--rt] [--build FOLDER]
 #                          [--dry-run]
 #   --set      codec: deltas, their bytes, the choice of a codec
 #              sharing: hits, misses, atomics, pool, directory (default)
 #              fabric: pages in bulk, sessions on links that lose frames or are full
 #              life: idle nodes, attaching, nodes that die, a computing neighbour
+#              pmem: transactions and blocks against libpmemobj
 #   --rt       SCHED_RR: for a machine that is not quiet; the log says so
 #   --dry-run  print the rows, leave docs/benchmarks.md alone
 set -eu
@@ -29,7 +30,7 @@ while [ $# -gt 0 ]; do
 	--build) build=$2; shift ;;
 	--rt) schedule="chrt -r 10" ;;
 	--dry-run) target=/dev/stdout ;;
-	*) sed -n 's/^# \{0,1\}//; 5,18p' "$0"; exit 2 ;;
+	*) sed -n 's/^# \{0,1\}//; 5,19p' "$0"; exit 2 ;;
 	esac
 	shift
 done
@@ -62,6 +63,10 @@ codec)
 	run codec_delta_rate
 	run codec_wire_bytes
 	run codec_adaptive_gain
+	;;
+pmem)
+	run pmem_tx_rate
+	run pmem_alloc_rate
 	;;
 sharing)
 	run client_hit_lat

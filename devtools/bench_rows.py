@@ -35,6 +35,10 @@ GOALS = {
     "codec_delta_5pct_256m": (">= 4 GB/s", lambda _: 4096 / 4),
     "codec_wire_bytes_worst": ("<= 1.15 x lines + 32 B", lambda _: 1),
     "codec_wire_bytes_largest": ("<= raw + 1 %", lambda _: 1.01),
+    # ns per operation: half of theirs is twice their rate.
+    **{f"pmem_{what}_{size}_{threads}": (">= 2 x libpmemobj's rate", lambda obj: obj / 2)
+       for what, sizes in (("tx_rate", (64, 256, 4096)), ("alloc_rate", (64, 1024, 16384)))
+       for size in sizes for threads in (1, 2)},
 }
 
 # The same, for the p99 of both sides.
@@ -92,6 +96,8 @@ def goal_of(run):
         # Where no descriptor tells of a frame the node looks from time to time.
         limit = 2000 if "memif" in run["command"] else 100
         return f"<= {limit} us", "p50", lambda _: limit
+    if run["name"].startswith("pmem_") and "baseline" not in run:
+        return "-", "p50", None  # built without libpmemobj
     if run["name"].startswith("codec_adaptive_gain"):
         return "<= best fixed + 5 %", "p50", lambda fixed: 1.05 * fixed
     text, limit = GOALS.get(run["name"], ("-", None))

@@ -62,12 +62,11 @@ static void
 entries_apply(struct tp_pmem_pool *pool, struct pmem_lane *lane, const uint8_t *at,
 	      const uint8_t *end)
 {
-	bool may_stream = pool->device->granularity != TP_PMEM_GRANULARITY_PAGE;
 	bool streamed = false;
 	struct pmem_entry entry;
 
 	while (pmem_entry_next(&at, end, pool->device->bytes, &entry) == 1) {
-		pmem_entry_apply(pool->device, &entry, may_stream ? &streamed : NULL);
+		pmem_entry_apply(pool->device, &entry, &streamed);
 		pmem_count(&lane->stats.home_bytes, entry.bytes);
 	}
 	/* Before others take the lock and believe that it is in the caches at least. */
@@ -318,7 +317,8 @@ lane_flush_home(struct tp_pmem_pool *pool, struct pmem_lane *lane)
 		if (pmem_record_entries(pool, record, &at, &end) == 0)
 			while (pmem_entry_next(&at, end, device->bytes, &entry) == 1) {
 				pmem_heap_wear_add(pool->heap, entry.offset, entry.bytes);
-				if (by_range && entry.kind != PMEM_ENTRY_DIRECT)
+				if (by_range && entry.kind != PMEM_ENTRY_DIRECT &&
+						!pmem_entry_streams(device, &entry))
 					device->ops->flush(device, device->media + entry.offset,
 						entry.bytes);
 			}

@@ -151,6 +151,13 @@ fill(struct tp_pmem_device *device, uint8_t *media, uint64_t bytes, uint64_t val
 }
 
 bool
+pmem_entry_streams(const struct tp_pmem_device *device, const struct pmem_entry *entry)
+{
+	return device->granularity != TP_PMEM_GRANULARITY_PAGE &&
+		entry->kind == PMEM_ENTRY_WRITE && entry->bytes >= LOG_STREAM_BYTES;
+}
+
+bool
 pmem_entry_apply(struct tp_pmem_device *device, const struct pmem_entry *entry, bool *streamed)
 {
 	uint8_t *media = device->media + entry->offset;
@@ -159,7 +166,7 @@ pmem_entry_apply(struct tp_pmem_device *device, const struct pmem_entry *entry, 
 	if (entry->kind == PMEM_ENTRY_DIRECT)
 		return true;
 	if (entry->kind == PMEM_ENTRY_WRITE) {
-		if (streamed != NULL && entry->bytes >= LOG_STREAM_BYTES) {
+		if (streamed != NULL && pmem_entry_streams(device, entry)) {
 			device->ops->store(device, media, entry->payload, entry->bytes);
 			*streamed = true;
 		} else {

@@ -107,6 +107,9 @@ int pmem_entry_direct(struct pmem_buffer *buffer, uint64_t offset, uint64_t byte
 int pmem_entry_next(const uint8_t **at, const uint8_t *end, uint64_t pool_bytes,
 		    struct pmem_entry *entry);
 
+/** Does a commit bring it home past the caches, and wait for that? */
+bool pmem_entry_streams(const struct tp_pmem_device *device, const struct pmem_entry *entry);
+
 /**
  * Bring an entry home.
  * @param streamed

@@ -27,8 +27,8 @@
 #define POOL_BYTES (UINT64_C(8) << 20)
 #define SLOTS 24u			/* of each half */
 #define AREA_BYTES 20000u		/* of each half: more than a lane's log */
-#define STEPS 120u
-#define MUTANT_STEPS 200u
+#define STEPS 50u
+#define MUTANT_STEPS 100u
 #define SAMPLES 3u
 
 struct slot {
