@@ -10,7 +10,6 @@
 
 /* Pieces of at least this go past the caches: cheaper than writing lines back. */
 #define LOG_STREAM_BYTES 1024u
-#define LOG_FILL_WORDS 64u
 
 static size_t
 padded(uint64_t bytes)
@@ -134,20 +133,12 @@ bitmap_change(struct tp_pmem_device *device, uint64_t *media, uint64_t mask, boo
 	return sound;
 }
 
+/* Words of the heap, which reports read meanwhile: one by one. */
 static void
 fill(struct tp_pmem_device *device, uint8_t *media, uint64_t bytes, uint64_t value)
 {
-	uint64_t words[LOG_FILL_WORDS];
-
-	for (unsigned int i = 0; i < LOG_FILL_WORDS; i++)
-		words[i] = value;
-	while (bytes > 0) {
-		size_t part = bytes < sizeof(words) ? (size_t)bytes : sizeof(words);
-
-		device->ops->write(device, media, words, part);
-		media += part;
-		bytes -= part;
-	}
+	for (uint64_t at = 0; at < bytes; at += sizeof(value))
+		device->ops->write(device, media + at, &value, sizeof(value));
 }
 
 bool
