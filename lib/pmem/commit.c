@@ -277,7 +277,8 @@ settle_locked(struct tp_pmem_pool *pool)
 				*(const uint64_t *)(const void *)(frees->data + at));
 		frees->bytes = 0;
 	}
-	atomic_store_explicit(&pool->deferred_count, 0, memory_order_relaxed);
+	/* release: pairs with the acquire in pmem_settle() */
+	atomic_store_explicit(&pool->deferred_count, 0, memory_order_release);
 	return 0;
 }
 
@@ -286,7 +287,8 @@ pmem_settle(struct tp_pmem_pool *pool)
 {
 	int ret;
 
-	if (atomic_load_explicit(&pool->deferred_count, memory_order_relaxed) == 0)
+	/* acquire: pairs with the release in settle_locked(): what it brought home is seen */
+	if (atomic_load_explicit(&pool->deferred_count, memory_order_acquire) == 0)
 		return 0;
 	commit_locks_take(pool);
 	/* Another one may have done it meanwhile. */
