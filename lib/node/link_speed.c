@@ -18,7 +18,7 @@
 
 #define SPEED_MEAN_NS UINT64_C(250000000)	/* one mean of at least SPEED_SAMPLES */
 #define SPEED_SAMPLES 4u
-#define SPEED_FAST UINT64_C(500000000)	/* bytes a second: pages go as they are from here on */
+#define SPEED_FAST UINT64_C(250000000)	/* bytes a second: pages go as they are from here on */
 #define PROBE_PACKETS 16u		/* fewer say nothing */
 #define PROBE_PACKETS_MAX 128u		/* more say no more */
 #define PROBE_NS_MAX UINT64_C(4000000)
