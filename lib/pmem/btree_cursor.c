@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 Telepage developers
  *
- * B+tree: cursors. A cursor holds a copy of the leaf where it is, with the keys
- * that bound the leaf, and walks in the copy as long as the leaf's version says that
- * it is what the tree has; else, and at the end of the leaf, it finds its way
- * anew from the root by key. So leaves need no links to each other.
+ * B+tree: cursors. A cursor knows the leaf where it is and the keys that bound it, and
+ * walks there as long as the leaf's version is what it was; else, and at the end of the
+ * leaf, it finds its way anew from the root by key. So leaves need no links to each
+ * other. What it gives is a copy.
  */
 #include <stdlib.h>
 #include <string.h>
+
+#include <rte_prefetch.h>
 
 #include "btree_priv.h"
 
@@ -28,14 +30,14 @@ struct tp_pmem_btree_cursor {
 	struct tp_pmem_btree *tree;
 	enum cursor_place place;
 	uint32_t index;			/* of leaf's slots */
-	struct btree_ref ref;		/* of the leaf; its node is the copy */
+	struct btree_ref ref;		/* of the leaf */
 	struct cursor_bound low;
 	struct cursor_bound high;
 	struct cursor_bound at;		/* key of the last step */
 	uint8_t *value;			/* of a long one */
 	size_t value_capacity;
 	struct btree_key key;
-	struct btree_node leaf;
+	uint8_t record[BTREE_NODE_BYTES];	/* key and tail of the last step */
 };
 
 /* Where to go: by key, or to an end of the tree. */
@@ -86,7 +88,15 @@ target_route(const struct cursor_target *target, const struct btree_node *node)
 	return btree_node_route(node, target->key, target->back && target->strict);
 }
 
-/* One attempt to copy the leaf of a target: 0, -ENOENT: empty tree; -EBADMSG, -EAGAIN. */
+/* Records lie in any order, so walking them would wait for memory at each: all at once. */
+static void
+leaf_prefetch(const struct btree_node *leaf)
+{
+	for (uint32_t at = 0; at < BTREE_NODE_BYTES; at += TP_PMEM_LINE_BYTES)
+		rte_prefetch0((const uint8_t *)leaf + at);
+}
+
+/* One attempt to find the leaf of a target: 0, -ENOENT: empty tree; -EBADMSG, -EAGAIN. */
 static int
 leaf_try(struct tp_pmem_btree_cursor *cursor, const struct cursor_target *target)
 {
@@ -105,6 +115,8 @@ leaf_try(struct tp_pmem_btree_cursor *cursor, const struct cursor_target *target
 		ref = btree_ref_begin(cursor->tree, offset, false);
 		if (!btree_ref_is_valid(&above))
 			return -EAGAIN;
+		if (level == 0)
+			leaf_prefetch(ref.node);
 		ret = btree_ref_verify(cursor->tree, &ref);
 		if (ret < 0)
 			return ret;
@@ -117,26 +129,22 @@ leaf_try(struct tp_pmem_btree_cursor *cursor, const struct cursor_target *target
 			bound_set(&cursor->high, ref.node, index);
 		offset = btree_node_child(ref.node, index);
 	}
-	btree_copy(&cursor->leaf, ref.node, sizeof(cursor->leaf));
-	if (!btree_ref_is_valid(&ref))
-		return -EAGAIN;
 	cursor->ref = ref;
-	cursor->ref.node = &cursor->leaf;
 	return 0;
 }
 
-/* Slot of the target in the copy; false: it is not in this leaf. */
+/* Slot of the target; false: it is not in this leaf. */
 static bool
 leaf_place(struct tp_pmem_btree_cursor *cursor, const struct cursor_target *target)
 {
-	uint32_t count = btree_node_count(&cursor->leaf), index;
+	uint32_t count = btree_node_count(cursor->ref.node), index;
 	bool equal;
 
 	if (target->key == NULL) {
 		cursor->index = target->back ? count - 1 : 0;
 		return count > 0;
 	}
-	index = btree_node_search(&cursor->leaf, target->key, &equal);
+	index = btree_node_search(cursor->ref.node, target->key, &equal);
 	if (equal && !target->strict) {
 		cursor->index = index;
 		return true;
@@ -155,6 +163,7 @@ cursor_seek(struct tp_pmem_btree_cursor *cursor, struct cursor_target target)
 {
 	const struct cursor_bound *bound = target.back ? &cursor->low : &cursor->high;
 	unsigned int tries = 0;
+	bool is_here;
 	int ret;
 
 	for (;;) {
@@ -169,7 +178,10 @@ cursor_seek(struct tp_pmem_btree_cursor *cursor, struct cursor_target target)
 			cursor->place = CURSOR_NOWHERE;
 			return ret;
 		}
-		if (leaf_place(cursor, &target)) {
+		is_here = leaf_place(cursor, &target);
+		if (!btree_ref_is_valid(&cursor->ref))
+			continue;
+		if (is_here) {
 			cursor->place = CURSOR_HERE;
 			return 0;
 		}
@@ -202,7 +214,7 @@ cursor_step(struct tp_pmem_btree_cursor *cursor, bool back)
 		target.key = &cursor->key;
 		return cursor_seek(cursor, target);
 	}
-	if (back ? cursor->index > 0 : cursor->index + 1 < btree_node_count(&cursor->leaf)) {
+	if (back ? cursor->index > 0 : cursor->index + 1 < btree_node_count(cursor->ref.node)) {
 		cursor->index += back ? UINT32_MAX : 1;
 		return 0;
 	}
@@ -231,21 +243,31 @@ value_reserve(struct tp_pmem_btree_cursor *cursor, uint32_t bytes)
 	return 0;
 }
 
-/*
- * What the cursor stands at. -EAGAIN: the leaf has changed since it was copied, and so the
- * block of the value may be another's.
- */
+/* A copy of the record where the cursor stands. -EAGAIN: the leaf has changed; -EBADMSG. */
+static int
+record_copy(struct tp_pmem_btree_cursor *cursor, struct btree_item *item)
+{
+	bool ok = btree_node_item(cursor->ref.node, cursor->index, item);
+
+	if (ok)
+		btree_copy(cursor->record, item->key, (size_t)item->key_bytes + item->tail_bytes);
+	if (!btree_ref_is_valid(&cursor->ref))
+		return -EAGAIN;
+	item->key = cursor->record;
+	item->tail = cursor->record + item->key_bytes;
+	return ok ? 0 : -EBADMSG;
+}
+
+/* What the cursor stands at; as record_copy(), or -ENOMEM. */
 static int
 cursor_give(struct tp_pmem_btree_cursor *cursor, struct btree_item *item, const void **value,
 	    uint32_t *value_bytes)
 {
 	struct btree_out out;
-	int ret;
+	int ret = record_copy(cursor, item);
 
-	if (!btree_node_item(&cursor->leaf, cursor->index, item))
-		return -EBADMSG;
-	if (value == NULL && value_bytes == NULL)
-		return 0;
+	if (ret < 0)
+		return ret;
 	if ((item->word & BTREE_WORD_OUT) == 0) {
 		if (value != NULL)
 			*value = item->tail;
@@ -263,7 +285,7 @@ cursor_give(struct tp_pmem_btree_cursor *cursor, struct btree_item *item, const 
 		return ret;
 	ret = btree_out_read(cursor->tree->pool, &out, cursor->value, out.bytes);
 	if (!btree_ref_is_valid(&cursor->ref))
-		return -EAGAIN;
+		return -EAGAIN;	/* and the block may be another's */
 	*value = cursor->value;
 	return ret;
 }

@@ -199,6 +199,15 @@ node_split(struct put *put, uint32_t level, uint32_t count, bool append, struct 
 	return btree_node_replace(put->tree, put->tx, put->path.nodes[level], &put->scratch);
 }
 
+static bool
+path_is_rightmost(const struct put *put, uint32_t level)
+{
+	while (++level < put->path.height)
+		if (put->path.children[level] != put_node(put, level)->count)
+			return false;
+	return true;
+}
+
 /*
  * Put an item at a place of a node, which is touched: into its gap, by tidying
  * it up, or by splitting it; then the same with the level above. replaced: in place of the
@@ -221,7 +230,7 @@ item_put(struct put *put, uint32_t at, bool replaced)
 		if (!replaced && btree_node_gap(node) >= btree_item_bytes(&item))
 			return node_insert(put, offset, at, &item);
 		count = btree_node_items(node, put->items);
-		append = !replaced && at == count;
+		append = !replaced && at == count && path_is_rightmost(put, level);
 		if (replaced)
 			put->items[at] = item;
 		else
