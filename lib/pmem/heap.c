@@ -69,6 +69,7 @@ pmem_heap_block_bytes(const struct pmem_heap *heap, uint64_t offset)
 {
 	const struct heap_zone *zone;
 	const struct heap_chunk *chunk = heap_chunk_find(heap, offset, &zone);
+	_Atomic uint64_t *bits;
 	uint32_t bytes, index;
 
 	if (chunk == NULL)
@@ -83,8 +84,9 @@ pmem_heap_block_bytes(const struct pmem_heap *heap, uint64_t offset)
 	if (chunk->offset + (uint64_t)index * bytes != offset ||
 			index >= heap_class_blocks(chunk->class))
 		return 0;
-	if (chunk->bits != NULL)
-		return (atomic_load_explicit(&chunk->bits[index / PMEM_BITS_PER_WORD],
+	bits = heap_chunk_bits(chunk);
+	if (bits != NULL)
+		return (atomic_load_explicit(&bits[index / PMEM_BITS_PER_WORD],
 			memory_order_relaxed) >> index % PMEM_BITS_PER_WORD & 1) != 0 ? bytes : 0;
 	return (media_word(heap, heap_bitmap_offset(zone, chunk) + index / PMEM_BITS_PER_WORD * 8) >>
 		index % PMEM_BITS_PER_WORD & 1) != 0 ? bytes : 0;

@@ -105,6 +105,14 @@ heap_zone_head_bytes(uint64_t chunk_count)
 	return RTE_ALIGN_CEIL(chunk_count * (8 + 8 + PMEM_BITMAP_BYTES), (uint64_t)PMEM_CHUNK_BYTES);
 }
 
+/* Of a run; NULL: not read from the media yet. */
+static inline _Atomic uint64_t *
+heap_chunk_bits(const struct heap_chunk *chunk)
+{
+	/* acquire: pairs with the release in run_load() */
+	return __atomic_load_n(&chunk->bits, __ATOMIC_ACQUIRE);
+}
+
 /** Read the heap of a pool that is recovered. 0, -ENOMEM. */
 int pmem_heap_create(struct tp_pmem_pool *pool);
 void pmem_heap_destroy(struct pmem_heap *heap);

@@ -25,13 +25,14 @@ run_load(struct pmem_heap *heap, struct heap_chunk *chunk)
 	uint32_t blocks = heap_class_blocks(chunk->class);
 	uint32_t words = heap_class_words(chunk->class);
 	const struct heap_zone *zone;
+	_Atomic uint64_t *old = chunk->bits;
+	_Atomic uint64_t *bits_new;
 	uint32_t free_count = 0;
 
 	if (heap_chunk_find(heap, chunk->offset, &zone) == NULL)
 		return -EINVAL;
-	free((void *)(uintptr_t)chunk->bits);
-	chunk->bits = malloc(words * sizeof(uint64_t));
-	if (chunk->bits == NULL)
+	bits_new = malloc(words * sizeof(uint64_t));
+	if (bits_new == NULL)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < words; i++) {
 		uint64_t word = __atomic_load_n((const uint64_t *)(const void *)(heap->pool->device->media +
@@ -42,11 +43,14 @@ run_load(struct pmem_heap *heap, struct heap_chunk *chunk)
 		/* Of a damaged word all are taken, so that none is given out twice. */
 		if (!pmem_bitmap_word_is_sound(word))
 			word = UINT64_MAX;
-		atomic_init(&chunk->bits[i], word | ~exist);
+		atomic_init(&bits_new[i], word | ~exist);
 		free_count += (uint32_t)__builtin_popcountll(~word & exist);
 	}
 	chunk->cursor = 0;
 	atomic_store_explicit(&chunk->free_count, free_count, memory_order_relaxed);
+	/* release: pairs with the acquire in heap_chunk_bits(): who frees looks without a lock */
+	__atomic_store_n(&chunk->bits, bits_new, __ATOMIC_RELEASE);
+	free((void *)(uintptr_t)old);
 	return 0;
 }
 
@@ -315,7 +319,7 @@ pmem_heap_release(struct pmem_heap *heap, uint64_t offset)
 		pmem_lock_release(&heap->lock);
 		return;
 	}
-	if (chunk->bits == NULL) {
+	if (heap_chunk_bits(chunk) == NULL) {
 		/* The media has it free already, or this is its last owner's commit. */
 		pmem_lock_take(&heap->lock);
 		if (chunk->bits == NULL)
