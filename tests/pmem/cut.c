@@ -133,6 +133,18 @@ cut_flush(struct tp_pmem_device *device, const void *media, size_t bytes)
 			cut->pending[i].is_flushed = true;
 }
 
+/* A word became lasting: what was stored there before can not come after it. */
+static size_t
+older_drop(struct cut *cut, size_t kept, uint64_t offset)
+{
+	size_t left = 0;
+
+	for (size_t i = 0; i < kept; i++)
+		if (cut->pending[i].offset != offset)
+			cut->pending[left++] = cut->pending[i];
+	return left;
+}
+
 static int
 cut_fence(struct tp_pmem_device *device)
 {
@@ -143,11 +155,14 @@ cut_fence(struct tp_pmem_device *device)
 	if (cut->fences++ % 3 == 2 && cut->mutant == CUT_NO_FENCE)
 		return 0;
 	for (size_t i = 0; i < cut->pending_count; i++) {
-		if (cut->pending[i].is_flushed)
-			memcpy(cut->lasting + cut->pending[i].offset, &cut->pending[i].value,
-				WORD_BYTES);
-		else
-			cut->pending[kept++] = cut->pending[i];
+		const struct pending *pending = &cut->pending[i];
+
+		if (pending->is_flushed) {
+			memcpy(cut->lasting + pending->offset, &pending->value, WORD_BYTES);
+			kept = older_drop(cut, kept, pending->offset);
+		} else {
+			cut->pending[kept++] = *pending;
+		}
 	}
 	cut->pending_count = kept;
 	return 0;
