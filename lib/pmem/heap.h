@@ -141,6 +141,12 @@ uint64_t heap_bitmap_offset(const struct heap_zone *zone, const struct heap_chun
 int pmem_heap_reserve(struct tp_pmem_pool *pool, struct pmem_lane *lane, uint64_t bytes,
 		      uint64_t *offset_out);
 
+/**
+ * A block will be freed: its run is read before the media says so, or who reads it in between
+ * would give the block out, and the release take it from him. 0, -ENOMEM.
+ */
+int pmem_heap_free_prepare(struct pmem_heap *heap, uint64_t offset);
+
 /** A block is free from now on: its reservation is over, or who freed it has committed. */
 void pmem_heap_release(struct pmem_heap *heap, uint64_t offset);
 

@@ -305,6 +305,22 @@ run_give(struct pmem_heap *heap, struct heap_chunk *chunk, uint64_t offset)
 	pmem_lock_release(&heap->lock);
 }
 
+int
+pmem_heap_free_prepare(struct pmem_heap *heap, uint64_t offset)
+{
+	const struct heap_zone *zone;
+	struct heap_chunk *chunk = heap_chunk_find(heap, offset, &zone);
+	int ret = 0;
+
+	if (chunk->state != HEAP_RUN || heap_chunk_bits(chunk) != NULL)
+		return 0;
+	pmem_lock_take(&heap->lock);
+	if (chunk->bits == NULL)
+		ret = run_load(heap, chunk);
+	pmem_lock_release(&heap->lock);
+	return ret;
+}
+
 void
 pmem_heap_release(struct pmem_heap *heap, uint64_t offset)
 {
@@ -318,13 +334,6 @@ pmem_heap_release(struct pmem_heap *heap, uint64_t offset)
 		heap_chunks_give(heap, chunk, chunk->extent_chunks);
 		pmem_lock_release(&heap->lock);
 		return;
-	}
-	if (heap_chunk_bits(chunk) == NULL) {
-		/* The media has it free already, or this is its last owner's commit. */
-		pmem_lock_take(&heap->lock);
-		if (chunk->bits == NULL)
-			run_load(heap, chunk);
-		pmem_lock_release(&heap->lock);
 	}
 	if (chunk->bits != NULL)
 		run_give(heap, chunk, offset);

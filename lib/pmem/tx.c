@@ -198,6 +198,8 @@ tp_pmem_tx_free(struct tp_pmem_tx *tx, uint64_t offset)
 	for (size_t i = count; i > 0 && i + TX_FREED_RECENT > count; i--)
 		if (block[i - 1].offset == offset)
 			return -EALREADY;
+	if (pmem_heap_free_prepare(tx->pool->heap, offset) < 0)
+		return tx_fail(tx);
 	block = pmem_buffer_extend(&tx->freed, sizeof(*block));
 	if (block == NULL)
 		return tx_fail(tx);
