@@ -27,6 +27,8 @@
 #define KEYS 60u
 #define STEPS 150u
 #define SAMPLES 2u
+#define BULK_KEYS 3000u
+#define BULK_VALUE 500u
 
 struct workload {
 	struct cut *cut;
@@ -154,7 +156,7 @@ workload_end(struct workload *w)
 static uint32_t
 key_make(uint8_t key[TP_PMEM_BTREE_KEY_MAX], uint32_t number)
 {
-	uint32_t key_bytes = number % 3 == 0 ? 12 : 900 + number;
+	uint32_t key_bytes = number % 3 == 0 ? 12 : 900 + number % 100;
 
 	memset(key, 'k', key_bytes);
 	snprintf((char *)key, 8, "%07u", number);
@@ -229,12 +231,90 @@ test_btree_every_cut_pages(void **state)
 	every_cut(TP_PMEM_GRANULARITY_PAGE);
 }
 
+/* A fence that is left out is found: these tests can fail. */
+static void
+test_btree_missing_fence_is_found(void **state)
+{
+	struct workload *w = calloc(1, sizeof(*w));
+
+	assert_non_null(w);
+	workload_start(w, TP_PMEM_GRANULARITY_CACHE_LINE, 1);
+	cut_mutant_set(w->cut, CUT_NO_FENCE);
+	for (unsigned int i = 0; i < STEPS && cut_failures(w->cut) == 0; i++)
+		step(w, 15);
+	assert_true(cut_failures(w->cut) > 0);
+	cut_watch(w->cut, NULL, NULL, 0);
+	workload_end(w);
+	cut_destroy(w->cut);
+	free(w);
+}
+
+struct bulk_source {
+	const struct btree_model *model;
+	size_t next;
+};
+
+static int
+bulk_next(void *context, const void **key, uint32_t *key_bytes, const void **value,
+	  uint32_t *value_bytes)
+{
+	struct bulk_source *source = context;
+	const struct btree_model_pair *pair = &source->model->pairs[source->next];
+
+	if (source->next == source->model->count)
+		return 0;
+	source->next++;
+	*key = pair->key;
+	*key_bytes = pair->key_bytes;
+	*value = pair->value;
+	*value_bytes = pair->value_bytes;
+	return 1;
+}
+
+/* Several transactions: empty until the last, then everything, and never a leak. */
+static void
+bulk_cut(enum tp_pmem_granularity granularity)
+{
+	struct workload *w = calloc(1, sizeof(*w));
+	static const uint8_t value[BULK_VALUE];
+	uint8_t key[TP_PMEM_BTREE_KEY_MAX];
+	struct bulk_source source;
+
+	assert_non_null(w);
+	workload_start(w, granularity, setting("TP_PMEM_CUT_SEED", 1));
+	for (uint32_t i = 0; i < BULK_KEYS; i++)
+		btree_model_put(&w->after, key, key_make(key, i), value, BULK_VALUE);
+	source = (struct bulk_source){ .model = &w->after };
+	assert_int_equal(tp_pmem_btree_bulk_load(w->tree, 80, bulk_next, &source), 0);
+	workload_end(w);
+	print_message("%lu states\n", cut_states(w->cut));
+	assert_int_equal(cut_failures(w->cut), 0);
+	assert_true(cut_states(w->cut) > 10);
+	cut_destroy(w->cut);
+	free(w);
+}
+
+static void
+test_btree_bulk_load_every_cut_lines(void **state)
+{
+	bulk_cut(TP_PMEM_GRANULARITY_CACHE_LINE);
+}
+
+static void
+test_btree_bulk_load_every_cut_pages(void **state)
+{
+	bulk_cut(TP_PMEM_GRANULARITY_PAGE);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_btree_bulk_load_every_cut_lines),
+		cmocka_unit_test(test_btree_bulk_load_every_cut_pages),
 		cmocka_unit_test(test_btree_every_cut_lines),
 		cmocka_unit_test(test_btree_every_cut_pages),
+		cmocka_unit_test(test_btree_missing_fence_is_found),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
