@@ -125,8 +125,7 @@ scan_compare(const struct btree_model *model, struct tp_pmem_btree *tree, bool b
 
 	assert_int_equal(tp_pmem_btree_cursor_open(tree, &cursor), 0);
 	for (size_t i = 0; i <= model->count; i++) {
-		const struct btree_model_pair *pair =
-			&model->pairs[back ? model->count - 1 - i : i];
+		const struct btree_model_pair *pair;
 		int ret = tp_pmem_btree_cursor_move(cursor,
 			i == 0 ? (back ? TP_PMEM_BTREE_LAST : TP_PMEM_BTREE_FIRST) :
 			back ? TP_PMEM_BTREE_PREVIOUS : TP_PMEM_BTREE_NEXT,
@@ -136,6 +135,7 @@ scan_compare(const struct btree_model *model, struct tp_pmem_btree *tree, bool b
 			assert_int_equal(ret, -ENOENT);
 			break;
 		}
+		pair = &model->pairs[back ? model->count - 1 - i : i];
 		assert_int_equal(ret, 0);
 		assert_int_equal(key_bytes, pair->key_bytes);
 		assert_memory_equal(key, pair->key, key_bytes);
