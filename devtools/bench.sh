@@ -42,7 +42,7 @@ fi
 [ -f "$build/build.ninja" ] ||
 	meson setup "$build" --buildtype=release -Dasserts=false -Dtests=false \
 		-Db_lto=true > /dev/null
-ninja -C "$build" telepage-bench > /dev/null
+ninja -C "$build" telepage-bench telepaged telepage > /dev/null
 
 lines=$(mktemp)
 trap 'rm -f "$lines"' EXIT
