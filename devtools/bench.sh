@@ -12,7 +12,7 @@
 #              sharing: hits, misses, atomics, pool, directory (default)
 #              fabric: pages in bulk, sessions on links that lose frames or are full
 #              life: idle nodes, attaching, nodes that die, a computing neighbour
-#              pmem: transactions and blocks against libpmemobj
+#              pmem: transactions and blocks against libpmemobj, the B+tree against LMDB
 #   --rt       SCHED_RR: for a machine that is not quiet; the log says so
 #   --dry-run  print the rows, leave docs/benchmarks.md alone
 set -eu
@@ -67,6 +67,9 @@ codec)
 pmem)
 	run pmem_tx_rate
 	run pmem_alloc_rate
+	for what in insert get scan delete; do
+		run pmem_btree_$what
+	done
 	;;
 sharing)
 	run client_hit_lat

@@ -39,6 +39,10 @@ GOALS = {
     **{f"pmem_{what}_{size}_{threads}": (">= 2 x libpmemobj's rate", lambda obj: obj / 2)
        for what, sizes in (("tx_rate", (64, 256, 4096)), ("alloc_rate", (64, 1024, 16384)))
        for size in sizes for threads in (1, 2)},
+    **{f"pmem_btree_{what}": (">= LMDB's rate", lambda lmdb: lmdb)
+       for what in ("insert", "delete")},
+    **{f"pmem_btree_{what}": (">= 0.8 x LMDB's rate", lambda lmdb: lmdb / 0.8)
+       for what in ("get", "scan")},
 }
 
 # The same, for the p99 of both sides.
@@ -97,7 +101,7 @@ def goal_of(run):
         limit = 2000 if "memif" in run["command"] else 100
         return f"<= {limit} us", "p50", lambda _: limit
     if run["name"].startswith("pmem_") and "baseline" not in run:
-        return "-", "p50", None  # built without libpmemobj
+        return "-", "p50", None  # built without what it is compared with
     if run["name"].startswith("codec_adaptive_gain"):
         return "<= best fixed + 5 %", "p50", lambda fixed: 1.05 * fixed
     text, limit = GOALS.get(run["name"], ("-", None))
