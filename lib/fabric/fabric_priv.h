@@ -9,7 +9,8 @@
  *	neighbour.c	ARP
  *	peer.c		peers up and down, incarnations, heartbeats
  *	session.c	handshake, epochs, timers of a session
- *	session_tx.c	queues, window, retransmission, acks out
+ *	session_send.c	messages into packets, queues
+ *	session_tx.c	window, credits, retransmission, acks out
  *	session_ack.c	acks in, round trip times, loss
  *	congestion.c	how much may be in flight
  *	session_rx.c	sequence check, reassembly, delivery
@@ -25,6 +26,7 @@
 
 #include <rte_branch_prediction.h>
 #include <rte_byteorder.h>
+#include <rte_common.h>
 #include <rte_debug.h>
 
 #include "tp_endpoint.h"
@@ -322,6 +324,14 @@ static inline uint32_t
 fabric_session_outstanding(const struct fabric_session *s)
 {
 	return s->send_next - s->send_first;
+}
+
+/** Credits that a packet may take: few, so that it leaves as soon as some come back. */
+static inline uint32_t
+fabric_join_max(const struct fabric_session *s, unsigned int class)
+{
+	return class == TP_CLASS_RESPONSE ? UINT16_MAX :
+		RTE_MAX(s->credit_granted[class] / FABRIC_JOIN_CREDITS, 1u);
 }
 
 static inline struct fabric_peer *
