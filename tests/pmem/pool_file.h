@@ -10,7 +10,10 @@
 
 #define POOL_FILE_CHARS 96
 
-/** A path that no other test has; nothing is there yet. */
+/**
+ * A path that no other test has; nothing is there yet. What will be there goes with this process
+ * and its children, however they end.
+ */
 void pool_file_path(char path[POOL_FILE_CHARS], const char *name);
 
 /** Whether what is opened next is taken for DAX (cache lines) or for what it is (pages). */

@@ -16,106 +16,29 @@
 
 #include <cmocka.h>
 
-#include "btree_model.h"
-#include "pool_file.h"
+#include "btree_fixture.h"
 #include "tp_pmem_alloc.h"
 #include "tp_pmem_btree.h"
 
 #define POOL_BYTES (UINT64_C(64) << 20)
 #define VALUE_MAX 65536u
 
-struct fixture {
-	char path[POOL_FILE_CHARS];
-	char crash[POOL_FILE_CHARS];
-	struct tp_pmem_pool *pool;
-	struct tp_pmem_btree *tree;
-	uint64_t offset;
-	struct btree_model model;
-	uint64_t random;
-};
-
-static struct fixture fixture;
 static uint8_t bytes[VALUE_MAX];	/* contents of values */
-
-static struct tp_pmem_tx *
-begin(void)
-{
-	struct tp_pmem_tx *tx = NULL;
-
-	assert_int_equal(tp_pmem_tx_begin(fixture.pool, &tx), 0);
-	return tx;
-}
-
-static void
-tree_make(uint64_t pool_bytes)
-{
-	/* So much that no delete needs free memory to be logged. */
-	const struct tp_pmem_pool_config config = { .lane_count = 4, .lane_bytes = 128 << 10 };
-	struct tp_pmem_tx *tx;
-
-	assert_int_equal(tp_pmem_pool_create(fixture.path, pool_bytes, &config, &fixture.pool), 0);
-	tx = begin();
-	assert_int_equal(tp_pmem_btree_create(tx, &fixture.offset), 0);
-	assert_int_equal(tp_pmem_tx_root_set(tx, "tree", fixture.offset), 0);
-	assert_int_equal(tp_pmem_tx_commit(tx, 0), 0);
-	assert_int_equal(tp_pmem_btree_open(fixture.pool, fixture.offset, &fixture.tree), 0);
-}
 
 static int
 setup(void **state)
 {
-	memset(&fixture, 0, sizeof(fixture));
-	fixture.random = 88172645463325252;
+	fixture_init(POOL_BYTES);
 	for (uint32_t i = 0; i < VALUE_MAX; i++)
 		bytes[i] = (uint8_t)btree_model_random(&fixture.random);
-	pool_file_force_lines(true);
-	pool_file_path(fixture.path, "btree");
-	pool_file_path(fixture.crash, "btree-crash");
-	tree_make(POOL_BYTES);
 	return 0;
 }
 
 static int
 teardown(void **state)
 {
-	tp_pmem_btree_close(fixture.tree);
-	tp_pmem_pool_close(fixture.pool);
-	btree_model_fini(&fixture.model);
-	unlink(fixture.path);
-	unlink(fixture.crash);
-	pool_file_force_lines(false);
+	fixture_fini();
 	return 0;
-}
-
-static uint64_t
-allocated_count(struct tp_pmem_pool *pool)
-{
-	struct tp_pmem_heap_info info;
-
-	tp_pmem_heap_info_get(pool, &info);
-	return info.allocated_count;
-}
-
-/* What recovery makes of a crash now is what the model says. */
-static void
-crash_compare(void)
-{
-	struct tp_pmem_btree *tree = NULL;
-	struct tp_pmem_pool *pool;
-
-	pool_file_copy(fixture.path, fixture.crash);
-	pool = pool_file_open(fixture.crash);
-	assert_int_equal(tp_pmem_btree_open(pool, tp_pmem_root_get(pool, "tree"), &tree), 0);
-	btree_model_compare(&fixture.model, tree);
-	assert_int_equal(allocated_count(pool), allocated_count(fixture.pool));
-	tp_pmem_btree_close(tree);
-	pool_file_close(pool);
-}
-
-static uint32_t
-random_below(uint32_t end)
-{
-	return (uint32_t)(btree_model_random(&fixture.random) >> 33) % end;
 }
 
 /* A key of one of many: short, long, with long common beginnings, prefixes of each other. */
@@ -156,24 +79,24 @@ key_make(uint8_t key[TP_PMEM_BTREE_KEY_MAX], uint32_t which)
 static uint32_t
 value_bytes_random(void)
 {
-	switch (random_below(8)) {
+	switch (fixture_random_below(8)) {
 	case 0:
 		return 0;
 	case 1:
-		return random_below(1024);
+		return fixture_random_below(1024);
 	case 2:
-		return 500 + random_below(30);
+		return 500 + fixture_random_below(30);
 	case 3:
-		return random_below(20) == 0 ? random_below(VALUE_MAX + 1) : random_below(4096);
+		return fixture_random_below(fixture_random_below(20) == 0 ? VALUE_MAX + 1 : 4096);
 	default:
-		return random_below(64);
+		return fixture_random_below(64);
 	}
 }
 
 static void
 put(struct tp_pmem_tx *tx, const void *key, uint32_t key_bytes, uint32_t value_bytes)
 {
-	const uint8_t *value = bytes + random_below(VALUE_MAX - value_bytes + 1);
+	const uint8_t *value = bytes + fixture_random_below(VALUE_MAX - value_bytes + 1);
 
 	assert_int_equal(tp_pmem_btree_put(fixture.tree, tx, key, key_bytes, value, value_bytes,
 		TP_PMEM_BTREE_UPSERT), 0);
@@ -209,9 +132,9 @@ static void
 change(struct tp_pmem_tx *tx, uint32_t keys, uint32_t deletes)
 {
 	uint8_t key[TP_PMEM_BTREE_KEY_MAX];
-	uint32_t key_bytes = key_make(key, random_below(keys));
+	uint32_t key_bytes = key_make(key, fixture_random_below(keys));
 
-	if (random_below(100) < deletes)
+	if (fixture_random_below(100) < deletes)
 		delete(tx, key, key_bytes);
 	else
 		put(tx, key, key_bytes, value_bytes_random());
@@ -223,29 +146,29 @@ transaction(uint32_t keys, uint32_t deletes)
 {
 	struct btree_model before = { 0 }, outer = { 0 };
 	uint8_t key[TP_PMEM_BTREE_KEY_MAX];
-	struct tp_pmem_tx *tx = begin();
+	struct tp_pmem_tx *tx = fixture_begin();
 	uint32_t key_bytes;
 
 	btree_model_copy(&before, &fixture.model);
-	for (uint32_t i = random_below(4); i > 0; i--)
+	for (uint32_t i = fixture_random_below(4); i > 0; i--)
 		change(tx, keys, deletes);
 	btree_model_copy(&outer, &fixture.model);
 	assert_int_equal(tp_pmem_tx_nest(tx), 0);
-	for (uint32_t i = random_below(10); i > 0; i--)
+	for (uint32_t i = fixture_random_below(10); i > 0; i--)
 		change(tx, keys, deletes);
-	if (random_below(2) == 0) {
+	if (fixture_random_below(2) == 0) {
 		tp_pmem_tx_abort(tx);
 		btree_model_copy(&fixture.model, &outer);
 	} else {
 		assert_int_equal(tp_pmem_tx_commit(tx, 0), 0);
 	}
-	for (uint32_t i = random_below(4); i > 0; i--)
+	for (uint32_t i = fixture_random_below(4); i > 0; i--)
 		change(tx, keys, deletes);
 	if (fixture.model.count > 0) {
-		key_bytes = key_make(key, random_below(keys));
+		key_bytes = key_make(key, fixture_random_below(keys));
 		own_compare(tx, &before, key, key_bytes);
 	}
-	if (random_below(3) == 0) {
+	if (fixture_random_below(3) == 0) {
 		tp_pmem_tx_abort(tx);
 		btree_model_copy(&fixture.model, &before);
 	} else {
@@ -258,7 +181,7 @@ transaction(uint32_t keys, uint32_t deletes)
 static void
 test_btree_random_is_like_the_model(void **state)
 {
-	uint64_t blocks = allocated_count(fixture.pool);
+	uint64_t blocks = fixture_blocks(fixture.pool);
 	uint32_t steps = *state == NULL ? 6000 : 60000;
 
 	for (uint32_t i = 0; i < steps; i++) {
@@ -272,10 +195,10 @@ test_btree_random_is_like_the_model(void **state)
 		if (i % 1000 == 999)
 			btree_model_compare(&fixture.model, fixture.tree);
 		if (i % 3000 == 2999)
-			crash_compare();
+			fixture_crash_compare();
 	}
 	while (fixture.model.count > 0) {
-		struct btree_model_pair pair = fixture.model.pairs[random_below(
+		struct btree_model_pair pair = fixture.model.pairs[fixture_random_below(
 			(uint32_t)fixture.model.count)];
 		uint8_t key[TP_PMEM_BTREE_KEY_MAX];
 
@@ -283,8 +206,8 @@ test_btree_random_is_like_the_model(void **state)
 		delete(NULL, key, pair.key_bytes);
 	}
 	btree_model_compare(&fixture.model, fixture.tree);
-	assert_int_equal(allocated_count(fixture.pool), blocks);
-	crash_compare();
+	assert_int_equal(fixture_blocks(fixture.pool), blocks);
+	fixture_crash_compare();
 }
 
 /* Long keys make it high; both ends, up and down: splits and merges at every level. */
@@ -293,7 +216,7 @@ test_btree_rises_and_falls(void **state)
 {
 	static const bool down[][2] = { { false, false }, { false, true }, { true, false },
 		{ true, true } };
-	uint64_t blocks = allocated_count(fixture.pool);
+	uint64_t blocks = fixture_blocks(fixture.pool);
 	uint8_t key[TP_PMEM_BTREE_KEY_MAX];
 
 	memset(key, 'k', sizeof(key));
@@ -310,7 +233,7 @@ test_btree_rises_and_falls(void **state)
 			if (i % 350 == 349)
 				btree_model_compare(&fixture.model, fixture.tree);
 		}
-		assert_int_equal(allocated_count(fixture.pool), blocks);
+		assert_int_equal(fixture_blocks(fixture.pool), blocks);
 	}
 }
 
@@ -372,10 +295,10 @@ test_btree_aborted_changes_are_never_seen(void **state)
 	for (uint32_t i = 0; i < 500; i++)
 		change(NULL, 3000, 0);
 	btree_model_copy(&before, &fixture.model);
-	tx = begin();
+	tx = fixture_begin();
 	for (uint32_t i = 0; i < 1000; i++) {
 		change(tx, 3000, i < 500 ? 90 : 10);
-		own_compare(tx, &before, key, key_make(key, random_below(3000)));
+		own_compare(tx, &before, key, key_make(key, fixture_random_below(3000)));
 	}
 	/* Others see the tree as it was, cursors too. */
 	assert_int_equal(tp_pmem_btree_count(fixture.tree), before.count);
@@ -384,7 +307,7 @@ test_btree_aborted_changes_are_never_seen(void **state)
 	tp_pmem_tx_abort(tx);
 	btree_model_copy(&fixture.model, &before);
 	btree_model_compare(&fixture.model, fixture.tree);
-	crash_compare();
+	fixture_crash_compare();
 	btree_model_fini(&before);
 }
 
@@ -412,11 +335,11 @@ test_btree_destroy_frees_everything(void **state)
 		change(NULL, 2000, 10);
 	tp_pmem_btree_close(fixture.tree);
 	fixture.tree = NULL;
-	tx = begin();
+	tx = fixture_begin();
 	assert_int_equal(tp_pmem_btree_destroy(tx, fixture.offset + 64), -EINVAL);
 	assert_int_equal(tp_pmem_btree_destroy(tx, fixture.offset), 0);
 	assert_int_equal(tp_pmem_tx_commit(tx, 0), 0);
-	assert_int_equal(allocated_count(fixture.pool), 0);
+	assert_int_equal(fixture_blocks(fixture.pool), 0);
 	assert_int_equal(tp_pmem_btree_open(fixture.pool, fixture.offset, &fixture.tree), -EINVAL);
 }
 
@@ -428,16 +351,13 @@ test_btree_full_pool(void **state)
 	uint8_t key[TP_PMEM_BTREE_KEY_MAX];
 	uint32_t refused = 0;
 
-	tp_pmem_btree_close(fixture.tree);
-	pool_file_close(fixture.pool);
-	unlink(fixture.path);
-	tree_make(UINT64_C(16) << 20);
+	fixture_resize(UINT64_C(16) << 20);
 	for (uint32_t i = 0; refused < 200; i++) {
 		uint32_t key_bytes = key_make(key, i * 7 % 15000);
 		uint32_t value_bytes = i % 3 == 0 ? 3000 : 100;
 		int ret;
 
-		tx = begin();
+		tx = fixture_begin();
 		ret = tp_pmem_btree_put(fixture.tree, tx, key, key_bytes, bytes, value_bytes,
 			TP_PMEM_BTREE_UPSERT);
 		if (ret == 0)
@@ -449,14 +369,14 @@ test_btree_full_pool(void **state)
 		assert_int_equal(ret, 0);
 	}
 	btree_model_compare(&fixture.model, fixture.tree);
-	crash_compare();
+	fixture_crash_compare();
 	while (fixture.model.count > 0) {
 		const struct btree_model_pair *pair = &fixture.model.pairs[0];
 
 		memcpy(key, pair->key, pair->key_bytes);
 		delete(NULL, key, pair->key_bytes);
 	}
-	assert_int_equal(allocated_count(fixture.pool), 1);
+	assert_int_equal(fixture_blocks(fixture.pool), 1);
 }
 
 int

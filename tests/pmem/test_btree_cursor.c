@@ -15,78 +15,28 @@
 
 #include <cmocka.h>
 
-#include "btree_model.h"
-#include "pool_file.h"
+#include "btree_fixture.h"
 #include "tp_pmem_alloc.h"
 #include "tp_pmem_btree.h"
 
 #define POOL_BYTES (UINT64_C(64) << 20)
 
-struct fixture {
-	char path[POOL_FILE_CHARS];
-	char crash[POOL_FILE_CHARS];
-	struct tp_pmem_pool *pool;
-	struct tp_pmem_btree *tree;
-	struct tp_pmem_btree_cursor *cursor;
-	struct btree_model model;
-	uint64_t offset;
-	uint64_t random;
-};
-
-static struct fixture fixture;
-
-static void
-tree_make(uint64_t pool_bytes)
-{
-	struct tp_pmem_tx *tx = NULL;
-
-	fixture.pool = pool_file_create(fixture.path, pool_bytes);
-	assert_int_equal(tp_pmem_tx_begin(fixture.pool, &tx), 0);
-	assert_int_equal(tp_pmem_btree_create(tx, &fixture.offset), 0);
-	assert_int_equal(tp_pmem_tx_root_set(tx, "tree", fixture.offset), 0);
-	assert_int_equal(tp_pmem_tx_commit(tx, 0), 0);
-	assert_int_equal(tp_pmem_btree_open(fixture.pool, fixture.offset, &fixture.tree), 0);
-	assert_int_equal(tp_pmem_btree_cursor_open(fixture.tree, &fixture.cursor), 0);
-}
+static struct tp_pmem_btree_cursor *cursor;
 
 static int
 setup(void **state)
 {
-	memset(&fixture, 0, sizeof(fixture));
-	fixture.random = 88172645463325252;
-	pool_file_force_lines(true);
-	pool_file_path(fixture.path, "cursor");
-	pool_file_path(fixture.crash, "cursor-crash");
-	tree_make(POOL_BYTES);
+	fixture_init(POOL_BYTES);
+	assert_int_equal(tp_pmem_btree_cursor_open(fixture.tree, &cursor), 0);
 	return 0;
 }
 
 static int
 teardown(void **state)
 {
-	tp_pmem_btree_cursor_close(fixture.cursor);
-	tp_pmem_btree_close(fixture.tree);
-	tp_pmem_pool_close(fixture.pool);
-	btree_model_fini(&fixture.model);
-	unlink(fixture.path);
-	unlink(fixture.crash);
-	pool_file_force_lines(false);
+	tp_pmem_btree_cursor_close(cursor);
+	fixture_fini();
 	return 0;
-}
-
-static uint64_t
-allocated_count(struct tp_pmem_pool *pool)
-{
-	struct tp_pmem_heap_info info;
-
-	tp_pmem_heap_info_get(pool, &info);
-	return info.allocated_count;
-}
-
-static uint32_t
-random_below(uint32_t end)
-{
-	return (uint32_t)(btree_model_random(&fixture.random) >> 33) % end;
 }
 
 static uint32_t
@@ -124,7 +74,7 @@ move(enum tp_pmem_btree_seek how, const char *seek, int64_t index)
 {
 	const void *key = NULL, *value = NULL;
 	uint32_t key_bytes = 0, value_bytes = 0;
-	int ret = tp_pmem_btree_cursor_move(fixture.cursor, how, seek,
+	int ret = tp_pmem_btree_cursor_move(cursor, how, seek,
 		seek == NULL ? 0 : (uint32_t)strlen(seek), &key, &key_bytes, &value, &value_bytes);
 	const struct btree_model_pair *pair;
 
@@ -182,7 +132,7 @@ test_cursor_walks_while_the_tree_changes(void **state)
 	bool equal;
 
 	for (uint32_t i = 0; i < 1500; i++)
-		put(random_below(3000), random_below(300));
+		put(fixture_random_below(3000), fixture_random_below(300));
 	for (uint32_t round = 0; round < 4; round++) {
 		bool back = round % 2 == 1;
 
@@ -191,11 +141,11 @@ test_cursor_walks_while_the_tree_changes(void **state)
 		next = back ? fixture.model.count - 1 : 0;
 		for (;;) {
 			memcpy(at, fixture.model.pairs[next].key, 12);
-			for (uint32_t i = random_below(4); i > 0; i--) {
-				if (random_below(2) == 0)
-					put(random_below(3000), random_below(600));
+			for (uint32_t i = fixture_random_below(4); i > 0; i--) {
+				if (fixture_random_below(2) == 0)
+					put(fixture_random_below(3000), fixture_random_below(600));
 				else
-					delete(random_below(3000));
+					delete(fixture_random_below(3000));
 			}
 			if (fixture.model.count == 0)
 				break;
@@ -280,8 +230,8 @@ test_bulk_load_makes_a_tree(void **state)
 			model_fill(1);
 		/* As good a tree as any. */
 		for (uint32_t j = 0; j < 200; j++) {
-			put(random_below(40000), 100);
-			delete(random_below(40000));
+			put(fixture_random_below(40000), 100);
+			delete(fixture_random_below(40000));
 		}
 		btree_model_compare(&fixture.model, fixture.tree);
 		while (fixture.model.count > 0) {
@@ -290,7 +240,7 @@ test_bulk_load_makes_a_tree(void **state)
 			memcpy(key, fixture.model.pairs[fixture.model.count / 2].key, 12);
 			delete((uint32_t)strtoul(key + 4, NULL, 10));
 		}
-		assert_int_equal(allocated_count(fixture.pool), 1);
+		assert_int_equal(fixture_blocks(fixture.pool), 1);
 	}
 }
 
@@ -299,12 +249,12 @@ test_bulk_load_that_fails_leaves_nothing(void **state)
 {
 	assert_int_equal(load(30000, 100, 29000, -EPIPE), -EPIPE);
 	btree_model_compare(&fixture.model, fixture.tree);
-	assert_int_equal(allocated_count(fixture.pool), 1);
+	assert_int_equal(fixture_blocks(fixture.pool), 1);
 	assert_int_equal(load(30000, 100, 15000, 0), -EINVAL);	/* does not rise */
-	assert_int_equal(allocated_count(fixture.pool), 1);
+	assert_int_equal(fixture_blocks(fixture.pool), 1);
 	assert_int_equal(load(1000000, 100, UINT32_MAX, 0), -ENOSPC);
 	btree_model_compare(&fixture.model, fixture.tree);
-	assert_int_equal(allocated_count(fixture.pool), 1);
+	assert_int_equal(fixture_blocks(fixture.pool), 1);
 	assert_int_equal(load(3000, 100, UINT32_MAX, 0), 0);
 	model_fill(3000);
 	btree_model_compare(&fixture.model, fixture.tree);
@@ -331,10 +281,10 @@ test_bulk_load_that_crashes_leaks_nothing(void **state)
 
 	assert_int_equal(tp_pmem_btree_bulk_load(fixture.tree, 90, source_crash, &source), 0);
 	pool = pool_file_open(fixture.crash);
-	assert_true(allocated_count(pool) > 100);
+	assert_true(fixture_blocks(pool) > 100);
 	assert_int_equal(tp_pmem_btree_open(pool, fixture.offset, &tree), 0);
 	btree_model_compare(&fixture.model, tree);
-	assert_int_equal(allocated_count(pool), 1);
+	assert_int_equal(fixture_blocks(pool), 1);
 	tp_pmem_btree_close(tree);
 	pool_file_close(pool);
 }
