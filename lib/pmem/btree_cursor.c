@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 Telepage developers
  *
- * B+tree: cursors. A cursor knows the leaf where it is and the keys that bound it, and
- * walks there as long as the leaf's version is what it was; else, and at the end of the
- * leaf, it finds its way anew from the root by key. So leaves need no links to each
- * other. What it gives is a copy.
+ * B+tree: cursors. A cursor has a copy of the leaf where it is, taken with the second step
+ * there, and walks in it as long as the leaf's version is what it was. At its end the
+ * parent, if that is still as it was, names the neighbour; else the cursor finds its
+ * way anew from the root by key. So leaves need no links to each other.
+ *
+ * Records lie in a leaf as they came: a walk in the view itself waits for memory at each. A
+ * copy reads a leaf from begin to end, and while it is walked the next one is fetched.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -30,14 +33,23 @@ struct tp_pmem_btree_cursor {
 	struct tp_pmem_btree *tree;
 	enum cursor_place place;
 	uint32_t index;			/* of leaf's slots */
+	uint32_t count;			/* of them, if the copy is whole */
+	bool is_whole;			/* the copy; else only the record of the last step is */
+	bool at_is_kept;
 	struct btree_ref ref;		/* of the leaf */
+	struct btree_ref above;		/* of its parent; node NULL: it has none */
+	uint32_t child;			/* which of the parent's it is */
+	const uint8_t *ahead;		/* leaf that is fetched meanwhile; NULL: none */
+	uint32_t ahead_bytes;		/* of it that are asked for */
+	uint32_t ahead_step;		/* bytes to ask for with each step */
+	struct btree_item item;		/* of the last step, in the copy */
+	struct cursor_bound at;		/* its key, if kept: the copy may be another leaf's */
 	struct cursor_bound low;
 	struct cursor_bound high;
-	struct cursor_bound at;		/* key of the last step */
 	uint8_t *value;			/* of a long one */
 	size_t value_capacity;
 	struct btree_key key;
-	uint8_t record[BTREE_NODE_BYTES];	/* key and tail of the last step */
+	struct btree_node leaf;		/* the copy */
 };
 
 /* Where to go: by key, or to an end of the tree. */
@@ -55,6 +67,7 @@ tp_pmem_btree_cursor_open(struct tp_pmem_btree *tree, struct tp_pmem_btree_curso
 	if (cursor == NULL)
 		return -ENOMEM;
 	cursor->tree = tree;
+	cursor->at_is_kept = true;
 	*cursor_out = cursor;
 	return 0;
 }
@@ -88,20 +101,12 @@ target_route(const struct cursor_target *target, const struct btree_node *node)
 	return btree_node_route(node, target->key, target->back && target->strict);
 }
 
-/* Records lie in any order, so walking them would wait for memory at each: all at once. */
-static void
-leaf_prefetch(const struct btree_node *leaf)
-{
-	for (uint32_t at = 0; at < BTREE_NODE_BYTES; at += TP_PMEM_LINE_BYTES)
-		rte_prefetch0((const uint8_t *)leaf + at);
-}
-
 /* One attempt to find the leaf of a target: 0, -ENOENT: empty tree; -EBADMSG, -EAGAIN. */
 static int
 leaf_try(struct tp_pmem_btree_cursor *cursor, const struct cursor_target *target)
 {
 	struct btree_ref above, ref = { 0 };
-	uint32_t height;
+	uint32_t height, index = 0;
 	uint64_t offset = btree_root_begin(cursor->tree, false, &height, &above);
 	int ret;
 
@@ -110,13 +115,9 @@ leaf_try(struct tp_pmem_btree_cursor *cursor, const struct cursor_target *target
 	if (height == 0)
 		return btree_ref_is_valid(&above) ? -ENOENT : -EAGAIN;
 	for (uint32_t level = height; level-- > 0; above = ref) {
-		uint32_t index;
-
 		ref = btree_ref_begin(cursor->tree, offset, false);
 		if (!btree_ref_is_valid(&above))
 			return -EAGAIN;
-		if (level == 0)
-			leaf_prefetch(ref.node);
 		ret = btree_ref_verify(cursor->tree, &ref);
 		if (ret < 0)
 			return ret;
@@ -130,6 +131,9 @@ leaf_try(struct tp_pmem_btree_cursor *cursor, const struct cursor_target *target
 		offset = btree_node_child(ref.node, index);
 	}
 	cursor->ref = ref;
+	cursor->above = above;
+	cursor->child = index;
+	cursor->is_whole = false;
 	return 0;
 }
 
@@ -196,11 +200,115 @@ cursor_seek(struct tp_pmem_btree_cursor *cursor, struct cursor_target target)
 	return -ENOENT;
 }
 
+/* The key of the last step, before the copy that has it becomes another. */
+static void
+at_keep(struct tp_pmem_btree_cursor *cursor)
+{
+	if (cursor->at_is_kept)
+		return;
+	cursor->at.bytes = cursor->item.key_bytes;
+	memcpy(cursor->at.key, cursor->item.key, cursor->item.key_bytes);
+	cursor->at_is_kept = true;
+}
+
+/* Copy the leaf. False: it changed meanwhile. */
+static bool
+leaf_take(struct tp_pmem_btree_cursor *cursor)
+{
+	at_keep(cursor);
+	btree_node_copy(&cursor->leaf, cursor->ref.node);
+	cursor->is_whole = btree_ref_is_valid(&cursor->ref);
+	cursor->count = btree_node_count(&cursor->leaf);
+	return cursor->is_whole;
+}
+
+/* The neighbour of the leaf below the same parent; 0: there is none, or it is not known. */
+static uint64_t
+neighbour_offset(const struct tp_pmem_btree_cursor *cursor, bool back)
+{
+	uint32_t child = cursor->child + (back ? UINT32_MAX : 1);
+	uint64_t offset;
+
+	if (cursor->above.node == NULL || child > btree_node_count(cursor->above.node))
+		return 0;
+	offset = btree_node_child(cursor->above.node, child);
+	return btree_ref_is_valid(&cursor->above) ? offset : 0;
+}
+
+/* Begin to fetch what comes behind the leaf, which has just been copied. */
+static void
+ahead_begin(struct tp_pmem_btree_cursor *cursor, bool back)
+{
+	uint64_t offset = neighbour_offset(cursor, back);
+
+	cursor->ahead = offset == 0 ? NULL : (const uint8_t *)btree_node_at(cursor->tree, offset);
+	cursor->ahead_bytes = 0;
+	cursor->ahead_step = RTE_ALIGN_CEIL(BTREE_NODE_BYTES / (cursor->count + 1),
+		TP_PMEM_LINE_BYTES);
+}
+
+/* A part of it: all at once would hold up what the step itself reads. */
+static void
+ahead_fetch(struct tp_pmem_btree_cursor *cursor)
+{
+	uint32_t end = RTE_MIN(cursor->ahead_bytes + cursor->ahead_step, BTREE_NODE_BYTES);
+
+	if (cursor->ahead == NULL)
+		return;
+	for (; cursor->ahead_bytes < end; cursor->ahead_bytes += TP_PMEM_LINE_BYTES)
+		rte_prefetch0(cursor->ahead + cursor->ahead_bytes);
+}
+
+/* To the next leaf by way of the parent. 0, -EBADMSG; -EAGAIN: seek it. */
+static int
+neighbour_take(struct tp_pmem_btree_cursor *cursor, bool back)
+{
+	uint64_t offset = neighbour_offset(cursor, back);
+	struct btree_ref ref;
+	int ret;
+
+	if (offset == 0)
+		return -EAGAIN;
+	ref = btree_ref_begin(cursor->tree, offset, false);
+	if (!btree_ref_is_valid(&cursor->above))
+		return -EAGAIN;
+	ret = btree_ref_verify(cursor->tree, &ref);
+	if (ret == -EBADMSG)
+		cursor->place = CURSOR_NOWHERE;
+	if (ret < 0)
+		return ret;
+	cursor->ref = ref;
+	cursor->child += back ? UINT32_MAX : 1;
+	if (!leaf_take(cursor) || cursor->count == 0)
+		return -EAGAIN;
+	cursor->index = back ? cursor->count - 1 : 0;
+	ahead_begin(cursor, back);
+	return 0;
+}
+
+/* A step that needs no way from the root. 0, -EBADMSG; -EAGAIN: seek it. */
+static int
+leaf_step(struct tp_pmem_btree_cursor *cursor, bool back)
+{
+	if (!btree_ref_is_valid(&cursor->ref))
+		return -EAGAIN;
+	if (!cursor->is_whole) {
+		if (!leaf_take(cursor))
+			return -EAGAIN;
+		ahead_begin(cursor, back);
+	}
+	if (back ? cursor->index == 0 : cursor->index + 1 >= cursor->count)
+		return neighbour_take(cursor, back);
+	cursor->index += back ? UINT32_MAX : 1;
+	ahead_fetch(cursor);
+	return 0;
+}
+
 static int
 cursor_step(struct tp_pmem_btree_cursor *cursor, bool back)
 {
 	struct cursor_target target = { .back = back, .strict = true };
-	const struct cursor_bound *bound = back ? &cursor->low : &cursor->high;
+	int ret;
 
 	if (cursor->place == CURSOR_NOWHERE)
 		return -EINVAL;
@@ -209,22 +317,12 @@ cursor_step(struct tp_pmem_btree_cursor *cursor, bool back)
 			return -ENOENT;
 		return cursor_seek(cursor, target);
 	}
-	if (!btree_ref_is_valid(&cursor->ref)) {
-		btree_key_set(&cursor->key, cursor->at.key, cursor->at.bytes);
-		target.key = &cursor->key;
-		return cursor_seek(cursor, target);
-	}
-	if (back ? cursor->index > 0 : cursor->index + 1 < btree_node_count(cursor->ref.node)) {
-		cursor->index += back ? UINT32_MAX : 1;
-		return 0;
-	}
-	if (bound->bytes == 0) {
-		cursor->place = back ? CURSOR_BEFORE : CURSOR_AFTER;
-		return -ENOENT;
-	}
-	btree_key_set(&cursor->key, bound->key, bound->bytes);
+	ret = leaf_step(cursor, back);
+	if (ret != -EAGAIN)
+		return ret;
+	at_keep(cursor);
+	btree_key_set(&cursor->key, cursor->at.key, cursor->at.bytes);
 	target.key = &cursor->key;
-	target.strict = back;
 	return cursor_seek(cursor, target);
 }
 
@@ -247,14 +345,21 @@ value_reserve(struct tp_pmem_btree_cursor *cursor, uint32_t bytes)
 static int
 record_copy(struct tp_pmem_btree_cursor *cursor, struct btree_item *item)
 {
-	bool ok = btree_node_item(cursor->ref.node, cursor->index, item);
+	uint8_t *copy = (uint8_t *)&cursor->leaf;
+	bool ok;
 
-	if (ok)
-		btree_copy(cursor->record, item->key, (size_t)item->key_bytes + item->tail_bytes);
+	if (cursor->is_whole)
+		return btree_node_item(&cursor->leaf, cursor->index, item) ? 0 : -EBADMSG;
+	at_keep(cursor);
+	ok = btree_node_item(cursor->ref.node, cursor->index, item);
+	if (ok) {
+		copy += item->key - (const uint8_t *)cursor->ref.node;
+		btree_copy(copy, item->key, (size_t)item->key_bytes + item->tail_bytes);
+	}
 	if (!btree_ref_is_valid(&cursor->ref))
 		return -EAGAIN;
-	item->key = cursor->record;
-	item->tail = cursor->record + item->key_bytes;
+	item->key = copy;
+	item->tail = copy + item->key_bytes;
 	return ok ? 0 : -EBADMSG;
 }
 
@@ -338,8 +443,8 @@ tp_pmem_btree_cursor_move(struct tp_pmem_btree_cursor *cursor, enum tp_pmem_btre
 	}
 	if (ret < 0)
 		return ret;
-	cursor->at.bytes = item.key_bytes;
-	memcpy(cursor->at.key, item.key, item.key_bytes);
+	cursor->item = item;
+	cursor->at_is_kept = false;
 	if (key != NULL)
 		*key = item.key;
 	if (key_bytes != NULL)

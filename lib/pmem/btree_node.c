@@ -48,6 +48,24 @@ btree_node_count(const struct btree_node *node)
 	return likely(count <= BTREE_NODE_ROOM / 8) ? count : BTREE_NODE_ROOM / 8;
 }
 
+static BTREE_RACY uint32_t
+node_records_begin(const struct btree_node *node)
+{
+	uint32_t begin = NODE_LOAD(node->records_begin);
+
+	return likely(begin <= BTREE_NODE_BYTES) ? begin : BTREE_NODE_BYTES;
+}
+
+void
+btree_node_copy(struct btree_node *to, const struct btree_node *from)
+{
+	uint32_t slots_end = BTREE_NODE_HEADER + 8 * btree_node_count(from);
+	uint32_t begin = node_records_begin(from);
+
+	btree_copy(to, from, slots_end);
+	btree_copy((uint8_t *)to + begin, (const uint8_t *)from + begin, BTREE_NODE_BYTES - begin);
+}
+
 /* 4 bytes of a key from a position, zeros behind the end. */
 static uint32_t
 key_head(const struct btree_key *key, uint32_t at)

@@ -171,6 +171,9 @@ uint64_t btree_node_child(const struct btree_node *node, uint32_t index);
 /** Its slots, never more than there can be. */
 uint32_t btree_node_count(const struct btree_node *node);
 
+/** Copy header, slots and records, which may be changed meanwhile. */
+void btree_node_copy(struct btree_node *to, const struct btree_node *from);
+
 /** Slot of an index as an item; false: out of the node, so not sound. */
 bool btree_node_item(const struct btree_node *node, uint32_t index, struct btree_item *item);
 

@@ -123,6 +123,28 @@ test_cursor_turns_at_the_ends(void **state)
 	move(TP_PMEM_BTREE_NEXT, NULL, 0);
 }
 
+/* Turns at every place: in a leaf, at its ends, right after a change near by or far away. */
+static void
+test_cursor_turns_anywhere(void **state)
+{
+	int64_t at = 0;
+	bool back = false;
+
+	for (uint32_t i = 0; i < 1500; i++)
+		put(2 * i, 20 + i % 200);
+	move(TP_PMEM_BTREE_FIRST, NULL, 0);
+	for (uint32_t i = 0; i < 30000; i++) {
+		if (random_below(40) == 0 || at == 0 || at == (int64_t)fixture.model.count - 1)
+			back = at == 0 ? false : at == (int64_t)fixture.model.count - 1 ? true : !back;
+		if (random_below(100) == 0)
+			put(2 * random_below(1500), random_below(600));
+		if (random_below(100) == 0)
+			put((uint32_t)(2 * at), random_below(600));
+		at += back ? -1 : 1;
+		move(back ? TP_PMEM_BTREE_PREVIOUS : TP_PMEM_BTREE_NEXT, NULL, at);
+	}
+}
+
 /* Both ways, with changes between steps: the next key of the tree as it is now. */
 static void
 test_cursor_walks_while_the_tree_changes(void **state)
@@ -295,6 +317,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_cursor_seeks_between_keys, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cursor_turns_at_the_ends, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cursor_turns_anywhere, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cursor_walks_while_the_tree_changes, setup,
 			teardown),
 		cmocka_unit_test_setup_teardown(test_bulk_load_makes_a_tree, setup, teardown),
