@@ -23,6 +23,9 @@ from lab import Lab, LabError, signals_end_program  # noqa: E402
 import suite  # noqa: E402
 from suite import SkipCase, TestSuite  # noqa: E402
 
+# Of so many processes that have ended a failed case shows the log; of living ones always.
+LOGS_OF_ENDED = 8
+
 
 @dataclass
 class Count:
@@ -81,8 +84,10 @@ def case_names(cls: type[TestSuite]) -> list[str]:
 
 
 def show_logs(lab: Lab) -> None:
-    """The end of what each process of the lab printed: for a failed case."""
-    for process in lab.processes:
+    """The end of what the processes of the lab printed that matter to a failed case."""
+    living = [process for process in lab.processes if process.is_running]
+    ended = [process for process in lab.processes if not process.is_running]
+    for process in ended[-LOGS_OF_ENDED:] + living:
         lines = process.output().splitlines()[-40:]
         if lines:
             state = "running" if process.is_running else f"ended {process.popen.returncode}"
@@ -100,7 +105,7 @@ def run_case(suite: TestSuite, name: str, case: str, count: Count) -> None:
     """Run one case and count its outcome."""
     start = time.monotonic()
     try:
-        with time_limit(suite.case_seconds):
+        with time_limit(suite.case_limit()):
             suite.set_up_test_case()
             try:
                 getattr(suite, case)()
@@ -137,7 +142,7 @@ def run_variant(cls: type[TestSuite], variant: dict, build: Path, cases: list[st
             suite = cls(lab, build)
             suite.variant = variant
             try:
-                with time_limit(suite.case_seconds):
+                with time_limit(suite.case_limit()):
                     suite.set_up_suite()
                 for case in cases:
                     run_case(suite, name, case, count)

@@ -18,6 +18,8 @@ FULL = os.environ.get("TP_FULL", "") not in ("", "0")
 # be cut into pieces that differ.
 COUNT: int | None = None
 SEED: int | None = None
+# What one repetition may take, a node's restart and a stop of 10 s within.
+REPETITION_SECONDS = 15
 
 
 def times(usual: int, full: int) -> int:
@@ -64,6 +66,10 @@ class TestSuite:
 
     def tear_down_test_case(self) -> None:
         """After each case, also a failed one."""
+
+    def case_limit(self) -> int:
+        """Seconds a case may take: with --count what is asked for may need more than usual."""
+        return self.case_seconds + REPETITION_SECONDS * (COUNT or 0)
 
     @staticmethod
     def verify(condition: object, message: str) -> None:
