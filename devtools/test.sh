@@ -79,27 +79,52 @@ meson_results()
 	PYTHON
 }
 
-# ninja_build DIR: everything, or of a fuzz build only the fuzz targets.
+# suite_targets DIR SUITE...: the programs that the tests of meson suites need.
+suite_targets()
+{
+	python3 - "$@" <<-'PYTHON'
+	import json, os, subprocess, sys
+	build, suites = sys.argv[1], {f"telepage:{name}" for name in sys.argv[2:]}
+	def introspect(what):
+	    return json.loads(subprocess.check_output(["meson", "introspect", what, build]))
+	files = {target["id"]: target["filename"] for target in introspect("--targets")}
+	print("\n".join(sorted({os.path.relpath(file, build) for test in introspect("--tests")
+	                        if suites & set(test["suite"])
+	                        for needed in test["depends"] for file in files[needed]})))
+	PYTHON
+}
+
+# ninja_build DIR [SUITE...]: everything; for suites what their tests need; of a fuzz
+# build the fuzz targets.
 ninja_build()
 {
-	local targets=()
+	local dir=$1 targets=()
+	shift
 
-	if [ "$1" = "$TP_ROOT/build-fuzz" ]; then
-		run_child ninja -C "$1" --quiet build.ninja || return
-		mapfile -t targets < <(ninja -C "$1" -t targets all |
+	run_child ninja -C "$dir" --quiet build.ninja || return
+	if [ $# -gt 0 ]; then
+		mapfile -t targets < <(suite_targets "$dir" "$@")
+		[ "${#targets[@]}" -gt 0 ] || return
+	elif [ "$dir" = "$TP_ROOT/build-fuzz" ]; then
+		mapfile -t targets < <(ninja -C "$dir" -t targets all |
 			sed -n 's,^\(tests/fuzz_[^./]*\):.*_LINKER.*,\1,p')
 		[ "${#targets[@]}" -gt 0 ] || return 0
 	fi
-	run_child ninja -C "$1" --quiet "${targets[@]}"
+	run_child ninja -C "$dir" --quiet "${targets[@]}"
 }
 
-# build_tree DIR [meson option...]; a build that fails is one failed test.
+# build_tree DIR [meson option...] [--for SUITE...]; a build that fails is one failed test.
 build_tree()
 {
-	local dir=$1
+	local dir=$1 options=()
+	shift
 
+	while [ $# -gt 0 ] && [ "$1" != --for ]; do
+		options+=("$1")
+		shift
+	done
 	say "build $(basename "$dir")"
-	if configure_build "$@" && ninja_build "$dir"; then
+	if configure_build "$dir" "${options[@]}" && ninja_build "$dir" "${@:2}"; then
 		return 0
 	fi
 	say "build $(basename "$dir") FAILED"
@@ -206,9 +231,10 @@ sanitizers_run()
 {
 	local options=(-Dwerror=false -Doptimization=2 -Db_lundef=false)
 
-	build_tree "$TP_ROOT/build-asan" "${options[@]}" -Db_sanitize=address,undefined &&
+	build_tree "$TP_ROOT/build-asan" "${options[@]}" -Db_sanitize=address,undefined \
+		--for fast asan &&
 		test_tree "$TP_ROOT/build-asan" --suite fast --suite asan --timeout-multiplier 4
-	build_tree "$TP_ROOT/build-tsan" "${options[@]}" -Db_sanitize=thread &&
+	build_tree "$TP_ROOT/build-tsan" "${options[@]}" -Db_sanitize=thread --for tsan &&
 		test_tree "$TP_ROOT/build-tsan" --suite tsan --timeout-multiplier 4
 	fuzz_run
 }
