@@ -134,12 +134,12 @@ test_cursor_turns_anywhere(void **state)
 		put(2 * i, 20 + i % 200);
 	move(TP_PMEM_BTREE_FIRST, NULL, 0);
 	for (uint32_t i = 0; i < 30000; i++) {
-		if (random_below(40) == 0 || at == 0 || at == (int64_t)fixture.model.count - 1)
+		if (fixture_random_below(40) == 0 || at == 0 || at == (int64_t)fixture.model.count - 1)
 			back = at == 0 ? false : at == (int64_t)fixture.model.count - 1 ? true : !back;
-		if (random_below(100) == 0)
-			put(2 * random_below(1500), random_below(600));
-		if (random_below(100) == 0)
-			put((uint32_t)(2 * at), random_below(600));
+		if (fixture_random_below(100) == 0)
+			put(2 * fixture_random_below(1500), fixture_random_below(600));
+		if (fixture_random_below(100) == 0)
+			put((uint32_t)(2 * at), fixture_random_below(600));
 		at += back ? -1 : 1;
 		move(back ? TP_PMEM_BTREE_PREVIOUS : TP_PMEM_BTREE_NEXT, NULL, at);
 	}
