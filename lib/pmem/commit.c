@@ -14,6 +14,8 @@
 #include "heap.h"
 #include "pmem_priv.h"
 
+#define COMMIT_LONG_BYTES 1024u		/* records that are stored in two parts */
+
 int
 pmem_stage_start(struct pmem_lane *lane)
 {
@@ -58,6 +60,21 @@ pmem_record_entries(const struct tp_pmem_pool *pool, const struct pmem_record *r
 	return 0;
 }
 
+/* Remember what a checkpoint has to look after: the log would have to be read for it. */
+static void
+home_note(struct pmem_lane *lane, const struct tp_pmem_device *device,
+	  const struct pmem_entry *entry)
+{
+	struct pmem_home *home = pmem_buffer_extend(&lane->homes, sizeof(*home));
+	bool is_cached = entry->kind != PMEM_ENTRY_DIRECT && !pmem_entry_streams(device, entry);
+
+	if (unlikely(home == NULL))
+		lane->homes_are_lost = true;
+	else
+		*home = (struct pmem_home){ entry->offset,
+			entry->bytes | (is_cached ? PMEM_HOME_FLUSH : 0) };
+}
+
 static void
 entries_apply(struct tp_pmem_pool *pool, struct pmem_lane *lane, const uint8_t *at,
 	      const uint8_t *end)
@@ -67,6 +84,7 @@ entries_apply(struct tp_pmem_pool *pool, struct pmem_lane *lane, const uint8_t *
 
 	while (pmem_entry_next(&at, end, pool->device->bytes, &entry) == 1) {
 		pmem_entry_apply(pool->device, &entry, &streamed);
+		home_note(lane, pool->device, &entry);
 		pmem_count(&lane->stats.home_bytes, entry.bytes);
 	}
 	/* Before others take the lock and believe that it is in the caches at least. */
@@ -113,7 +131,7 @@ stage_externalise(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem
 	ret = external_reserve(pool, lane, bytes, &offset);
 	if (ret == -ENOSPC) {
 		/* Records before this one may hold what it needs. */
-		ret = pmem_checkpoint(pool);
+		ret = pmem_checkpoint(pool, false);
 		if (ret == 0)
 			ret = external_reserve(pool, lane, bytes, &offset);
 	}
@@ -128,12 +146,17 @@ stage_externalise(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem
 	return ret;
 }
 
-/* Commit lock of the lane held, room is there. */
+/*
+ * Commit lock of the lane held, room is there. Of a long record all but the first line is on
+ * its way to the medium while the checksum, which stands in that line, is computed.
+ */
 static void
 record_append(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem_buffer *from,
 	      uint64_t lasting, uint32_t flags, size_t lines_bytes)
 {
 	struct pmem_record *record = (struct pmem_record *)(void *)from->data;
+	uint8_t *media = pmem_lane_log(pool, lane->index) + lane->log_position;
+	size_t head_bytes = lines_bytes < COMMIT_LONG_BYTES ? lines_bytes : PMEM_RECORD_ALIGN;
 
 	memset(from->data + from->bytes, 0, lines_bytes - from->bytes);
 	*record = (struct pmem_record){
@@ -144,9 +167,11 @@ record_append(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct pmem_buf
 		.lasting = rte_cpu_to_le_32((uint32_t)lasting),
 		.flags = rte_cpu_to_le_32(flags),
 	};
+	if (head_bytes < lines_bytes)
+		pool->device->ops->store(pool->device, media + head_bytes,
+			from->data + head_bytes, lines_bytes - head_bytes);
 	record->crc = rte_cpu_to_le_32(pmem_record_crc(record, lane->index, lane->log_position));
-	pool->device->ops->store(pool->device,
-		pmem_lane_log(pool, lane->index) + lane->log_position, record, lines_bytes);
+	pool->device->ops->store(pool->device, media, record, head_bytes);
 	lane->log_position += lines_bytes;
 	pmem_count(&lane->stats.log_bytes, lines_bytes);
 }
@@ -160,7 +185,7 @@ lane_make_room(struct tp_pmem_pool *pool, struct pmem_lane *lane, size_t bytes)
 	pmem_lock_take(&lane->commit_lock);
 	while (ret == 0 && lane->log_position + bytes > pool->lane_bytes) {
 		pmem_lock_release(&lane->commit_lock);
-		ret = pmem_checkpoint(pool);
+		ret = pmem_checkpoint(pool, false);
 		pmem_lock_take(&lane->commit_lock);
 	}
 	if (ret == 0 && atomic_load_explicit(&pool->failed, memory_order_relaxed))
@@ -299,15 +324,20 @@ pmem_settle(struct tp_pmem_pool *pool)
 	return ret;
 }
 
-/*
- * Home stores of a lane's records start their way to the medium, and are counted as
- * wear: here and not at commit, where it would wait for the stores just made.
- */
 static void
-lane_flush_home(struct tp_pmem_pool *pool, struct pmem_lane *lane)
+home_flush(struct tp_pmem_pool *pool, uint64_t offset, uint64_t bytes, bool is_cached)
 {
 	struct tp_pmem_device *device = pool->device;
-	bool by_range = device->granularity != TP_PMEM_GRANULARITY_PAGE;
+
+	pmem_heap_wear_add(pool->heap, offset, bytes);
+	if (is_cached && device->granularity != TP_PMEM_GRANULARITY_PAGE)
+		device->ops->flush(device, device->media + offset, bytes);
+}
+
+/* The same from the log: nobody could remember it. */
+static void
+lane_flush_log(struct tp_pmem_pool *pool, struct pmem_lane *lane)
+{
 	uint64_t position = 0;
 
 	while (position < lane->log_position) {
@@ -317,15 +347,31 @@ lane_flush_home(struct tp_pmem_pool *pool, struct pmem_lane *lane)
 		struct pmem_entry entry;
 
 		if (pmem_record_entries(pool, record, &at, &end) == 0)
-			while (pmem_entry_next(&at, end, device->bytes, &entry) == 1) {
-				pmem_heap_wear_add(pool->heap, entry.offset, entry.bytes);
-				if (by_range && entry.kind != PMEM_ENTRY_DIRECT &&
-						!pmem_entry_streams(device, &entry))
-					device->ops->flush(device, device->media + entry.offset,
-						entry.bytes);
-			}
+			while (pmem_entry_next(&at, end, pool->device->bytes, &entry) == 1)
+				home_flush(pool, entry.offset, entry.bytes,
+					entry.kind != PMEM_ENTRY_DIRECT &&
+					!pmem_entry_streams(pool->device, &entry));
 		position += RTE_ALIGN_CEIL(rte_le_to_cpu_32(record->bytes), PMEM_RECORD_ALIGN);
 	}
+}
+
+/*
+ * Home stores of a lane's records start their way to the medium, and are counted as
+ * wear: here and not at commit, where it would wait for the stores just made.
+ */
+static void
+lane_flush_home(struct tp_pmem_pool *pool, struct pmem_lane *lane)
+{
+	const struct pmem_home *homes = (const void *)lane->homes.data;
+	size_t count = lane->homes.bytes / sizeof(*homes);
+
+	if (lane->homes_are_lost) {
+		lane_flush_log(pool, lane);
+		return;
+	}
+	for (size_t i = 0; i < count; i++)
+		home_flush(pool, homes[i].offset, homes[i].bytes & ~PMEM_HOME_FLUSH,
+			(homes[i].bytes & PMEM_HOME_FLUSH) != 0);
 }
 
 static void
@@ -335,6 +381,8 @@ lanes_empty(struct tp_pmem_pool *pool)
 		struct pmem_lane *lane = &pool->lanes[i];
 
 		lane->log_position = 0;
+		lane->homes.bytes = 0;
+		lane->homes_are_lost = false;
 		for (size_t at = 0; at < lane->externals.bytes; at += sizeof(struct pmem_external)) {
 			const struct pmem_external *external =
 				(const void *)(lane->externals.data + at);
@@ -348,7 +396,7 @@ lanes_empty(struct tp_pmem_pool *pool)
 
 /* All commit locks held. */
 static int
-checkpoint_locked(struct tp_pmem_pool *pool)
+checkpoint_locked(struct tp_pmem_pool *pool, bool wear)
 {
 	struct tp_pmem_device *device = pool->device;
 	int ret = 0;
@@ -362,7 +410,7 @@ checkpoint_locked(struct tp_pmem_pool *pool)
 	if (device->granularity == TP_PMEM_GRANULARITY_PAGE)
 		device->ops->flush(device, device->media + PMEM_ROOT_OFFSET,
 			device->bytes - PMEM_ROOT_OFFSET);
-	pmem_heap_wear_store(pool->heap);
+	pmem_heap_wear_store(pool->heap, wear);
 	ret = pmem_fence(pool, &pool->lanes[0]);
 	if (ret < 0)
 		return ret;
@@ -380,13 +428,13 @@ checkpoint_locked(struct tp_pmem_pool *pool)
 }
 
 int
-pmem_checkpoint(struct tp_pmem_pool *pool)
+pmem_checkpoint(struct tp_pmem_pool *pool, bool wear)
 {
 	int ret = -EIO;
 
 	commit_locks_take(pool);
 	if (!atomic_load_explicit(&pool->failed, memory_order_relaxed))
-		ret = checkpoint_locked(pool);
+		ret = checkpoint_locked(pool, wear);
 	commit_locks_release(pool);
 	return ret;
 }

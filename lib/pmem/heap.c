@@ -7,6 +7,8 @@
 
 #include "heap.h"
 
+#define HEAP_WEAR_LINES (UINT64_C(1) << 18)	/* 16 MiB written: worth to be stored */
+
 static uint64_t
 media_word(const struct pmem_heap *heap, uint64_t offset)
 {
@@ -98,46 +100,56 @@ pmem_heap_wear_add(struct pmem_heap *heap, uint64_t offset, uint64_t bytes)
 	while (bytes > 0) {
 		const struct heap_zone *zone;
 		struct heap_chunk *chunk = heap_chunk_find(heap, offset, &zone);
-		uint64_t part, index;
+		uint64_t part, index, lines;
 
 		if (chunk == NULL)
 			return;		/* metadata and roots are not counted */
 		part = RTE_MIN(bytes, chunk->offset + PMEM_CHUNK_BYTES - offset);
 		index = (uint64_t)(chunk - zone->chunks);
+		lines = (offset % 64 + part + 63) / 64;
+		heap->worn_lines += lines;
 		atomic_store_explicit(&chunk->wear, atomic_load_explicit(&chunk->wear,
-			memory_order_relaxed) + (offset % 64 + part + 63) / 64, memory_order_relaxed);
+			memory_order_relaxed) + lines, memory_order_relaxed);
 		zone->worn_words[index / 64] |= UINT64_C(1) << index % 64;
 		offset += part;
 		bytes -= part;
 	}
 }
 
+/* Counts of 64 chunks, a bit each. Lines are flushed once. */
 static void
-zone_wear_store(struct pmem_heap *heap, struct heap_zone *zone)
+wear_words_store(struct pmem_heap *heap, const struct heap_zone *zone, uint32_t first, uint64_t worn)
 {
 	struct tp_pmem_device *device = heap->pool->device;
+	uint8_t *media = device->media + zone->wear_offset + (uint64_t)first * 8;
+	uint32_t begin = (uint32_t)__builtin_ctzll(worn);
+	uint32_t end = 64 - (uint32_t)__builtin_clzll(worn);
 
-	for (uint32_t i = 0; i < (zone->chunk_count + 63) / 64; i++) {
-		uint64_t worn = zone->worn_words[i];
+	for (; worn != 0; worn &= worn - 1) {
+		uint32_t index = (uint32_t)__builtin_ctzll(worn);
+		uint64_t wear = atomic_load_explicit(&zone->chunks[first + index].wear,
+			memory_order_relaxed);
 
-		zone->worn_words[i] = 0;
-		for (; worn != 0; worn &= worn - 1) {
-			uint32_t index = i * 64 + (uint32_t)__builtin_ctzll(worn);
-			uint8_t *media = device->media + zone->wear_offset + (uint64_t)index * 8;
-			uint64_t wear = atomic_load_explicit(&zone->chunks[index].wear,
-				memory_order_relaxed);
-
-			device->ops->write(device, media, &wear, sizeof(wear));
-			device->ops->flush(device, media, sizeof(wear));
-		}
+		device->ops->write(device, media + (uint64_t)index * 8, &wear, sizeof(wear));
 	}
+	device->ops->flush(device, media + (uint64_t)begin * 8, (uint64_t)(end - begin) * 8);
 }
 
 void
-pmem_heap_wear_store(struct pmem_heap *heap)
+pmem_heap_wear_store(struct pmem_heap *heap, bool all)
 {
-	for (uint32_t i = 0; i < atomic_load_explicit(&heap->zone_count, memory_order_relaxed); i++)
-		zone_wear_store(heap, &heap->zones[i]);
+	if (!all && heap->worn_lines < HEAP_WEAR_LINES)
+		return;
+	heap->worn_lines = 0;
+	for (uint32_t z = 0; z < atomic_load_explicit(&heap->zone_count, memory_order_relaxed); z++) {
+		struct heap_zone *zone = &heap->zones[z];
+
+		for (uint32_t i = 0; i < (zone->chunk_count + 63) / 64; i++) {
+			if (zone->worn_words[i] != 0)
+				wear_words_store(heap, zone, i * 64, zone->worn_words[i]);
+			zone->worn_words[i] = 0;
+		}
+	}
 }
 
 /* One chunk from its kind word. A row of chunks of an extent is read from its first. */

@@ -57,6 +57,7 @@ struct pmem_heap {
 	struct heap_zone zones[PMEM_ZONES_MAX];
 	atomic_uint zone_count;
 	struct heap_list lists[PMEM_CLASS_COUNT];	/* runs with free blocks that no lane owns */
+	uint64_t worn_lines;		/* counted since it was stored; as wear */
 	uint32_t rotor;			/* where the search for a free chunk begins */
 	atomic_uint external_count;	/* chunks lent to the log */
 };
@@ -165,8 +166,12 @@ void pmem_heap_external_release(struct pmem_heap *heap, uint64_t offset, uint32_
 /** Count what was written home. All commit locks held. */
 void pmem_heap_wear_add(struct pmem_heap *heap, uint64_t offset, uint64_t bytes);
 
-/** Write and flush the counts that changed. All commit locks held. */
-void pmem_heap_wear_store(struct pmem_heap *heap);
+/**
+ * Write and flush the counts that changed, if that is worth it: a checkpoint may come
+ * every hundred transactions. All commit locks held.
+ * @param all  However little it is.
+ */
+void pmem_heap_wear_store(struct pmem_heap *heap, bool all);
 
 /*
  * heap_extent.c; the heap's lock held.

@@ -164,7 +164,7 @@ static void
 lanes_reclaim(struct tp_pmem_pool *pool, struct pmem_lane *own)
 {
 	if (atomic_load_explicit(&pool->heap->external_count, memory_order_relaxed) > 0)
-		pmem_checkpoint(pool);
+		pmem_checkpoint(pool, false);
 	pmem_heap_lane_leave(pool->heap, own);
 	for (uint32_t i = 0; i < pool->lane_count; i++) {
 		if (!pmem_lock_try(&pool->lanes[i].open_lock))

@@ -251,6 +251,14 @@ struct tp_pmem_tx {
 	struct pmem_buffer undo_data;
 };
 
+/* What a commit wrote home, until the next checkpoint. */
+#define PMEM_HOME_FLUSH (UINT64_C(1) << 63)	/* with bytes: lies in the caches */
+
+struct pmem_home {
+	uint64_t offset;
+	uint64_t bytes;
+};
+
 /* What a lane logged outside of itself, until the next checkpoint. */
 struct pmem_external {
 	uint64_t offset;
@@ -266,6 +274,8 @@ struct pmem_lane {
 
 	PMEM_LINE_ALIGNED struct pmem_lock commit_lock;	/* guards what follows */
 	uint64_t log_position;
+	struct pmem_buffer homes;	/* struct pmem_home, of the records in its log */
+	bool homes_are_lost;		/* no memory for one: the log itself says what they are */
 	struct pmem_buffer externals;	/* struct pmem_external */
 	struct pmem_buffer deferred_frees;	/* uint64_t: blocks to give back when settled */
 	struct tp_pmem_pool_stats stats;
@@ -316,8 +326,11 @@ int pmem_settle(struct tp_pmem_pool *pool);
 int pmem_record_entries(const struct tp_pmem_pool *pool, const struct pmem_record *record,
 			const uint8_t **begin, const uint8_t **end);
 
-/** Empty the log. 0, -EIO. */
-int pmem_checkpoint(struct tp_pmem_pool *pool);
+/**
+ * Empty the log. 0, -EIO.
+ * @param wear  Store what was counted of it, however little that is.
+ */
+int pmem_checkpoint(struct tp_pmem_pool *pool, bool wear);
 
 /*
  * recovery.c

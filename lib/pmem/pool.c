@@ -244,7 +244,7 @@ pmem_pool_close_device(struct tp_pmem_pool *pool)
 	int ret = 0;
 
 	if (!pool->read_only) {
-		ret = pmem_checkpoint(pool);
+		ret = pmem_checkpoint(pool, true);
 		if (ret == 0) {
 			pool->state.flags = 0;
 			ret = pmem_state_store(pool->device, &pool->state);
@@ -315,7 +315,7 @@ tp_pmem_pool_sync(struct tp_pmem_pool *pool)
 int
 tp_pmem_pool_checkpoint(struct tp_pmem_pool *pool)
 {
-	return pool->read_only ? -EROFS : pmem_checkpoint(pool);
+	return pool->read_only ? -EROFS : pmem_checkpoint(pool, true);
 }
 
 int

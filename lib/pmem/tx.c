@@ -16,7 +16,8 @@
 #define TX_FREED_RECENT 64u
 #define TX_DIRECT_BYTES 1024u		/* new contents beyond this are not logged */
 #define TX_SORT_FEW 16u
-#define TX_PREFETCH_BYTES 512u
+#define TX_PREFETCH_BYTES 4096u		/* of the view; of home up to what is not streamed there */
+#define TX_PREFETCH_HOME_BYTES 512u
 
 static struct pmem_range *
 tx_ranges(const struct tp_pmem_tx *tx, size_t *count)
@@ -120,7 +121,8 @@ range_prefetch(const struct tp_pmem_pool *pool, uint64_t offset, uint64_t bytes)
 		return;
 	for (uint64_t at = offset & ~UINT64_C(63); at < offset + bytes; at += 64) {
 		__builtin_prefetch(pool->view.base + at, 1);
-		__builtin_prefetch(pool->device->media + at, 1);
+		if (bytes <= TX_PREFETCH_HOME_BYTES)
+			__builtin_prefetch(pool->device->media + at, 1);
 	}
 }
 
