@@ -29,7 +29,14 @@ static const struct region_name modes[] = {
 	{ NULL, 0 },
 };
 
-/* 0: there is no such name. */
+static const struct region_name durabilities[] = {
+	{ "none", TP_DURABILITY_NONE },
+	{ "local", TP_DURABILITY_LOCAL },
+	{ "replicated-later", TP_DURABILITY_REPLICATED },
+	{ NULL, -1 },
+};
+
+/* What the list ends with: there is no such name. */
 static int
 region_value(const struct region_name *names, const char *text)
 {
@@ -59,10 +66,11 @@ region_create_options(int argc, char **argv, struct tp_client_region_config *con
 		{ "distribution", required_argument, NULL, 'd' },
 		{ "nodes", required_argument, NULL, 'n' },
 		{ "mode", required_argument, NULL, 'm' },
+		{ "durability", required_argument, NULL, 'u' },
 		{ NULL, 0, NULL, 0 },
 	};
 	uint64_t page;
-	int option;
+	int option, value;
 
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		switch (option) {
@@ -95,10 +103,17 @@ region_create_options(int argc, char **argv, struct tp_client_region_config *con
 			if (config->mode == 0)
 				return cli_usage("--mode %s: not rw or ro", optarg);
 			break;
+		case 'u':
+			value = region_value(durabilities, optarg);
+			if (value < 0)
+				return cli_usage("--durability %s: not none, local or "
+						 "replicated-later", optarg);
+			config->durability = (enum tp_durability)value;
+			break;
 		default:
 			return cli_usage("region create NAME --size N [--page N] "
 				"[--distribution home|striped|first-touch] [--nodes N,N,...] "
-				"[--mode rw|ro]");
+				"[--mode rw|ro] [--durability none|local]");
 		}
 	}
 	return -1;
@@ -124,6 +139,15 @@ region_create(struct cli *cli, int argc, char **argv)
 	if (ret == -EINVAL)
 		return cli_error("cannot create region %s: the node refuses its name, size, page "
 				 "size or nodes", config.name);
+	if (ret == -ENOTSUP)
+		return cli_error("cannot create region %s: replicated regions are not built yet",
+				 config.name);
+	if (ret == -ENODEV)
+		return cli_error("cannot create region %s: a node of it has no pool: see [pmem] "
+				 "in its configuration", config.name);
+	if (ret == -ENOSPC && config.durability != TP_DURABILITY_NONE)
+		return cli_error("cannot create region %s: no room in a pool, or no addresses",
+				 config.name);
 	if (ret < 0)
 		return cli_error("cannot create region %s: %s", config.name, cli_strerror(ret));
 	info = tp_client_region_info(region);
@@ -141,25 +165,28 @@ region_print(const struct cli *cli, const struct tp_control_region *info, bool f
 {
 	const char *mode = region_text(modes, info->mode);
 	const char *distribution = region_text(distributions, info->distribution);
+	const char *durability = region_text(durabilities, info->durability);
 	uint32_t i, nodes = info->node_count < TP_REGION_NODES_MAX ?
 		info->node_count : TP_REGION_NODES_MAX;
 
 	if (cli->json) {
 		printf("%s{\"name\": \"%s\", \"id\": %u, \"address\": %" PRIu64 ", \"bytes\": %"
 		       PRIu64 ", \"page_bytes\": %u, \"generation\": %" PRIu64
-		       ", \"mode\": \"%s\", \"distribution\": \"%s\", \"nodes\": [",
+		       ", \"mode\": \"%s\", \"distribution\": \"%s\", "
+		       "\"durability\": \"%s\", \"nodes\": [",
 		       first ? "" : ", ", info->name, info->id, info->address, info->bytes,
-		       info->page_bytes, info->generation, mode, distribution);
+		       info->page_bytes, info->generation, mode, distribution, durability);
 		for (i = 0; i < nodes; i++)
 			printf("%s%u", i ? ", " : "", info->nodes[i]);
 		printf("]}");
 		return;
 	}
 	if (first)
-		printf("%-20s %5s %14s %6s %4s %-12s %-18s nodes\n", "name", "id", "bytes",
-		       "page", "mode", "distribution", "address");
-	printf("%-20s %5u %14" PRIu64 " %6u %4s %-12s 0x%-16" PRIx64 " ", info->name, info->id,
-	       info->bytes, info->page_bytes, mode, distribution, info->address);
+		printf("%-20s %5s %14s %6s %4s %-12s %-10s %-18s nodes\n", "name", "id", "bytes",
+		       "page", "mode", "distribution", "durability", "address");
+	printf("%-20s %5u %14" PRIu64 " %6u %4s %-12s %-10s 0x%-16" PRIx64 " ", info->name,
+	       info->id, info->bytes, info->page_bytes, mode, distribution, durability,
+	       info->address);
 	for (i = 0; i < nodes; i++)
 		printf("%s%u", i ? "," : "", info->nodes[i]);
 	putchar('\n');

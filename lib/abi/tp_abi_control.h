@@ -19,7 +19,7 @@ extern "C" {
 #endif
 
 #define TP_CONTROL_MAGIC 0x4354u	/* "TC" */
-#define TP_CONTROL_VERSION 2u
+#define TP_CONTROL_VERSION 3u
 #define TP_CONTROL_PATH_FMT "%s/telepage.sock"	/* in the node's DPDK runtime directory */
 
 /* fds with the response in brackets. */
@@ -60,7 +60,7 @@ struct tp_control_region {
 	uint16_t mode;		/* enum tp_region_mode */
 	uint16_t distribution;	/* enum tp_region_distribution */
 	uint16_t node_count;	/* 0 in REGION_CREATE: every member */
-	uint16_t reserved;
+	uint16_t durability;	/* enum tp_durability */
 	uint16_t nodes[TP_REGION_NODES_MAX];
 };
 static_assert(sizeof(struct tp_control_region) == 64 + 24 + 8 + 8 + 128, "layout");

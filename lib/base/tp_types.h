@@ -28,6 +28,16 @@ enum tp_region_distribution {
 	TP_REGION_FIRST_TOUCH = 3,	/* each 2 MiB extent where it was touched first */
 };
 
+/*
+ * What outlives the nodes that a region's pages live on. Those of durable regions
+ * are in a range of addresses of their own.
+ */
+enum tp_durability {
+	TP_DURABILITY_NONE = 0,		/* nothing: a page dies with the last node that has it */
+	TP_DURABILITY_LOCAL = 1,	/* what was persisted, in the persistent memory of its home */
+	TP_DURABILITY_REPLICATED = 2,	/* ... of several nodes: refused, there is no replication yet */
+};
+
 /* What a node's clients may do with its copy of a page. */
 enum tp_access {
 	TP_ACCESS_NONE = 0,

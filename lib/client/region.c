@@ -172,6 +172,7 @@ tp_client_region_create(struct tp_client *client, const struct tp_client_region_
 	request.region.distribution = config->distribution ?
 		(uint16_t)config->distribution : TP_REGION_STRIPED;
 	request.region.node_count = (uint16_t)config->node_count;
+	request.region.durability = (uint16_t)config->durability;
 	if (config->node_count != 0)
 		memcpy(request.region.nodes, config->nodes,
 		       config->node_count * sizeof(config->nodes[0]));

@@ -265,12 +265,16 @@ struct tp_client_region_config {
 	enum tp_region_distribution distribution; /* 0: TP_REGION_STRIPED */
 	const uint16_t *nodes;		/* shape [node_count] */
 	uint32_t node_count;		/* 0: every member */
+	/* Beyond NONE every node of it needs a pool; not with TP_REGION_FIRST_TOUCH. */
+	enum tp_durability durability;
 };
 
 /**
  * Create a region and open it. Returns once every member knows it.
  *
- * @return 0, or -EEXIST, -EINVAL, -ENOSPC (no addresses), or a common one.
+ * @return 0, or -EEXIST, -EINVAL, -ENOSPC (no addresses, or a pool has no room), or a common
+ *         one; of a durable one, too: -ENODEV: a node of it has no pool; -ENOTSUP:
+ *         TP_DURABILITY_REPLICATED, which is not built yet.
  */
 int tp_client_region_create(struct tp_client *client, const struct tp_client_region_config *config,
 			    struct tp_client_region **region);

@@ -95,36 +95,39 @@ region_range_bytes(uint64_t bytes)
 	return RTE_ALIGN_CEIL(bytes, TP_CATALOGUE_RANGE_ALIGN);
 }
 
-/* A region of the node that overlaps [offset, offset + bytes) of its space. */
+/* A region of the node that overlaps [offset, offset + bytes) of one of its spaces. */
 static const struct tp_region *
 region_overlapping(const struct region_set *set, struct tp_address_split split, uint16_t node,
-	uint64_t offset, uint64_t bytes)
+	bool durable, uint64_t offset, uint64_t bytes)
 {
 	for (uint32_t i = 0; i < set->count; i++) {
 		const struct tp_region *region = &set->regions[i];
 		uint64_t start = tp_address_offset(split, region->base);
 
-		if (region->born_node == node && start < offset + bytes &&
+		if (region->born_node == node && tp_address_is_durable(region->base) == durable &&
+				start < offset + bytes &&
 				offset < start + region_range_bytes(region->bytes))
 			return region;
 	}
 	return NULL;
 }
 
-/* First fit in the node's space. */
+/* First fit in the node's space for such regions. */
 static int
 region_range_find(const struct region_set *set, struct tp_address_split split, uint16_t node,
-	uint64_t bytes, uint64_t *base)
+	bool durable, uint64_t bytes, uint64_t *base)
 {
 	uint64_t space = tp_address_space_bytes(split);
 	uint64_t need = region_range_bytes(bytes);
 	uint64_t offset = TP_CATALOGUE_RANGE_ALIGN;
 
 	while (need <= space && offset <= space - need) {
-		const struct tp_region *other = region_overlapping(set, split, node, offset, need);
+		const struct tp_region *other = region_overlapping(set, split, node, durable,
+			offset, need);
 
 		if (other == NULL) {
-			*base = tp_address_pack(split, node, offset);
+			*base = durable ? tp_address_pack_durable(split, node, offset) :
+				tp_address_pack(split, node, offset);
 			return 0;
 		}
 		offset = tp_address_offset(split, other->base) + region_range_bytes(other->bytes);
@@ -178,6 +181,7 @@ region_from_spec(const struct tp_region_spec *spec, struct tp_address_split spli
 		.state = TP_REGION_ACTIVE,
 		.mode = spec->mode,
 		.distribution = spec->distribution,
+		.durability = spec->durability,
 		.page_shift = spec->page_shift,
 		.bytes = RTE_ALIGN_CEIL(spec->bytes, page_bytes),
 		.born_node = spec->born_node,
@@ -202,8 +206,8 @@ region_change_create(struct tp_catalogue *catalogue, void *arg)
 		return -ENOSPC;
 	if (set->id_last == TP_REGION_ID_MAX)
 		return -EOVERFLOW;
-	ret = region_range_find(set, catalogue->split, region->born_node, region->bytes,
-		&region->base);
+	ret = region_range_find(set, catalogue->split, region->born_node,
+		region->durability != TP_DURABILITY_NONE, region->bytes, &region->base);
 	if (ret < 0)
 		return ret;
 	if (!record_region_check(region, catalogue->split))

@@ -195,6 +195,13 @@ record_region_check(struct tp_region *region, struct tp_address_split split)
 			(region->mode != TP_REGION_RW && region->mode != TP_REGION_RO) ||
 			(region->state != TP_REGION_ACTIVE && region->state != TP_REGION_DESTROYED))
 		return false;
+	/* Where a page of first touch was persisted would have to be placed for good. */
+	if (region->durability > TP_DURABILITY_LOCAL ||
+			(region->durability != TP_DURABILITY_NONE &&
+			 region->distribution == TP_REGION_FIRST_TOUCH) ||
+			tp_address_is_durable(region->base) !=
+			(region->durability != TP_DURABILITY_NONE))
+		return false;
 	page_bytes = UINT64_C(1) << region->page_shift;
 	pages = region->bytes / page_bytes;
 	if (pages == 0 || pages > TP_REGION_PAGES_MAX || region->bytes % page_bytes != 0)
@@ -227,6 +234,7 @@ record_region_encode(const struct tp_region *region, struct record_region *recor
 		.born_node = rte_cpu_to_le_16(region->born_node),
 		.node_count = rte_cpu_to_le_16(region->node_count),
 		.extent_bank = rte_cpu_to_le_16(region->extent_bank),
+		.durability = region->durability,
 	};
 	memcpy(record->name, region->name, strnlen(region->name, TP_REGION_NAME_BYTES - 1));
 	for (uint32_t i = 0; i < region->node_count; i++)
@@ -256,6 +264,7 @@ record_region_decode(const struct record_region *record, struct tp_address_split
 		.born_node = rte_le_to_cpu_16(record->born_node),
 		.node_count = node_count,
 		.extent_bank = rte_le_to_cpu_16(record->extent_bank),
+		.durability = record->durability,
 	};
 	memcpy(region->name, record->name, sizeof(region->name));
 	for (uint32_t i = 0; i < node_count; i++)

@@ -79,3 +79,15 @@ tp_region_mode_name(unsigned int mode)
 		return "unknown";
 	}
 }
+
+const char *
+tp_region_durability_name(unsigned int durability)
+{
+	static const char *const names[] = {
+		[TP_DURABILITY_NONE] = "none",
+		[TP_DURABILITY_LOCAL] = "local",
+		[TP_DURABILITY_REPLICATED] = "replicated-later",
+	};
+
+	return durability < RTE_DIM(names) ? names[durability] : "unknown";
+}

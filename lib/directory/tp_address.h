@@ -4,7 +4,8 @@
  * Global addresses: 46 bits, split into the node where a page was born and an
  * offset in that node's space, in the range that the canonical x86 lower half
  * leaves free of user mappings (docs/prog_guide/directory.md, "Addresses").
- * Everything here is pure; the split is a cluster setting.
+ * There are two ranges of 46 bits, the second for durable regions: an address
+ * tells what it is. Everything here is pure; the split is a cluster setting.
  */
 #ifndef TP_ADDRESS_H
 #define TP_ADDRESS_H
@@ -20,6 +21,8 @@ extern "C" {
 
 #define TP_ADDRESS_BASE UINT64_C(0x0000C00000000000)
 #define TP_ADDRESS_LAST UINT64_C(0x0000FFFFFFFFFFFF)
+#define TP_ADDRESS_DURABLE_BASE UINT64_C(0x0000800000000000)
+#define TP_ADDRESS_DURABLE_LAST UINT64_C(0x0000BFFFFFFFFFFF)
 #define TP_ADDRESS_NONE UINT64_C(0)	/* never a global address */
 #define TP_ADDRESS_BITS 46
 #define TP_ADDRESS_MASK ((UINT64_C(1) << TP_ADDRESS_BITS) - 1)
@@ -32,6 +35,8 @@ extern "C" {
 #define TP_PAGE_SHIFT_MAX 21
 
 static_assert(TP_ADDRESS_BASE + TP_ADDRESS_MASK == TP_ADDRESS_LAST, "46 bits fill the range");
+static_assert(TP_ADDRESS_DURABLE_BASE + TP_ADDRESS_MASK == TP_ADDRESS_DURABLE_LAST &&
+	TP_ADDRESS_DURABLE_LAST + 1 == TP_ADDRESS_BASE, "and the other, just below");
 
 /* How an address divides; node_bits + offset_bits == TP_ADDRESS_BITS. */
 struct tp_address_split {
@@ -80,15 +85,22 @@ tp_address_node_count(struct tp_address_split split)
 	return UINT32_C(1) << split.node_bits;
 }
 
-/** In the global range. @threads Any. */
+/** In one of the global ranges. @threads Any. */
 static inline bool
 tp_address_is_global(uint64_t address)
 {
-	return address >= TP_ADDRESS_BASE && address <= TP_ADDRESS_LAST;
+	return address >= TP_ADDRESS_DURABLE_BASE && address <= TP_ADDRESS_LAST;
+}
+
+/** In the range of durable regions. @threads Any. */
+static inline bool
+tp_address_is_durable(uint64_t address)
+{
+	return address >= TP_ADDRESS_DURABLE_BASE && address <= TP_ADDRESS_DURABLE_LAST;
 }
 
 /**
- * The address of @p offset in the space of @p node.
+ * The address of @p offset in the space of @p node, of what is not durable.
  *
  * @return The address, or TP_ADDRESS_NONE: node or offset does not fit the split.
  * @threads Any.
@@ -99,6 +111,16 @@ tp_address_pack(struct tp_address_split split, uint16_t node, uint64_t offset)
 	if (node >= tp_address_node_count(split) || offset >= tp_address_space_bytes(split))
 		return TP_ADDRESS_NONE;
 	return TP_ADDRESS_BASE | (uint64_t)node << split.offset_bits | offset;
+}
+
+/** The same in the space that the node has for durable regions. @threads Any. */
+static inline uint64_t
+tp_address_pack_durable(struct tp_address_split split, uint16_t node, uint64_t offset)
+{
+	uint64_t address = tp_address_pack(split, node, offset);
+
+	return address == TP_ADDRESS_NONE ? address :
+		address - TP_ADDRESS_BASE + TP_ADDRESS_DURABLE_BASE;
 }
 
 /** Node where the page of a global address was born. @threads Any. */
@@ -115,11 +137,12 @@ tp_address_offset(struct tp_address_split split, uint64_t address)
 	return address & (tp_address_space_bytes(split) - 1);
 }
 
-/** Both are global and in the space of one node. @threads Any. */
+/** Both are global and in the same space of one node. @threads Any. */
 static inline bool
 tp_address_is_same_node(struct tp_address_split split, uint64_t a, uint64_t b)
 {
 	return tp_address_is_global(a) && tp_address_is_global(b) &&
+		tp_address_is_durable(a) == tp_address_is_durable(b) &&
 		tp_address_node(split, a) == tp_address_node(split, b);
 }
 
@@ -172,7 +195,7 @@ tp_address_page_offset(uint64_t address, unsigned int page_shift)
 	return address & ((UINT64_C(1) << page_shift) - 1);
 }
 
-/** Page number in the whole global range. @threads Any. */
+/** Page number in the whole of its global range. @threads Any. */
 static inline uint64_t
 tp_address_page_number(uint64_t address, unsigned int page_shift)
 {

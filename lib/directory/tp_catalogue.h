@@ -165,6 +165,7 @@ struct tp_region_spec {
 	uint8_t page_shift;	/* TP_PAGE_SHIFT_MIN to TP_PAGE_SHIFT_MAX */
 	uint8_t mode;		/* enum tp_region_mode */
 	uint8_t distribution;	/* enum tp_region_distribution */
+	uint8_t durability;	/* enum tp_durability; LOCAL not with FIRST_TOUCH */
 	uint16_t born_node;	/* whose address space it takes */
 	uint16_t node_count;	/* HOME 1, STRIPED 1 to TP_REGION_NODES_MAX, FIRST_TOUCH 0 */
 	const uint16_t *nodes;	/* shape [node_count], all different */

@@ -47,6 +47,7 @@ struct tp_region {
 	uint32_t extent_count;		/* 0 unless first touch */
 	_Atomic uint16_t *extents;	/* first touch: home or TP_NODE_NONE; set once */
 	uint16_t extent_bank;		/* catalogue: where the placements are kept */
+	uint8_t durability;		/* enum tp_durability */
 	uint16_t born_node;		/* whose address space it is in */
 	uint16_t node_count;		/* of nodes, 0 for first touch */
 	uint16_t nodes[TP_REGION_NODES_MAX];	/* all different */
@@ -143,6 +144,9 @@ const char *tp_region_distribution_name(unsigned int distribution);
 
 /** Text of a mode ("rw", "ro") or "unknown". @threads Any. */
 const char *tp_region_mode_name(unsigned int mode);
+
+/** Text of a durability ("none", "local", "replicated-later") or "unknown". @threads Any. */
+const char *tp_region_durability_name(unsigned int durability);
 
 #ifdef __cplusplus
 }

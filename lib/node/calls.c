@@ -48,6 +48,7 @@ calls_end_errno(struct tp_control *control, struct control_call *call, int error
 	case EEXIST:
 	case ENOENT:
 	case ENOTSUP:
+	case ENODEV:
 	case EALREADY:
 		reason = TP_INVALID;
 		break;
@@ -102,6 +103,7 @@ call_region_describe(struct control_call *call, const struct tp_region *region)
 	out->mode = region->mode;
 	out->distribution = region->distribution;
 	out->node_count = region->node_count;
+	out->durability = region->durability;
 	memcpy(out->nodes, region->nodes, sizeof(out->nodes));
 	call->response.address = region->base;
 	call->response.generation = region->generation;
@@ -153,6 +155,22 @@ call_create_nodes(struct tp_control *control, const struct tp_control_region *re
 	return (int)count;
 }
 
+/* 0, or why no region can be so durable here. */
+static int
+call_create_durability(const struct tp_control_region *region)
+{
+	switch (region->durability) {
+	case TP_DURABILITY_NONE:
+		return 0;
+	case TP_DURABILITY_LOCAL:
+		return -ENODEV;
+	case TP_DURABILITY_REPLICATED:
+		return -ENOTSUP;
+	default:
+		return -EINVAL;
+	}
+}
+
 static void
 call_create(struct tp_control *control, struct control_call *call)
 {
@@ -163,6 +181,7 @@ call_create(struct tp_control *control, struct control_call *call)
 		.bytes = asked->bytes,
 		.mode = (uint8_t)asked->mode,
 		.distribution = (uint8_t)asked->distribution,
+		.durability = (uint8_t)asked->durability,
 		.born_node = control->config.node_id,
 		.nodes = nodes,
 	};
@@ -180,7 +199,9 @@ call_create(struct tp_control *control, struct control_call *call)
 		calls_end_errno(control, call, EPERM);
 		return;
 	}
-	ret = call_create_nodes(control, asked, nodes);
+	ret = call_create_durability(asked);
+	if (ret == 0)
+		ret = call_create_nodes(control, asked, nodes);
 	if (ret < 0) {
 		calls_end_errno(control, call, -ret);
 		return;

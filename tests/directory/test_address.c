@@ -51,7 +51,16 @@ test_address_limits_are_the_published_range(void **state)
 	assert_int_equal(tp_address_pack(split, 16383, UINT32_MAX), UINT64_C(0x0000FFFFFFFFFFFF));
 	assert_int_equal(tp_address_pack(split, 1, 0), UINT64_C(0x0000C00100000000));
 	assert_int_equal(tp_address_pack(small, 1, 0), UINT64_C(0x0000C10000000000));
-	assert_false(tp_address_is_global(TP_ADDRESS_BASE - 1));
+	assert_int_equal(tp_address_pack_durable(split, 0, 0), UINT64_C(0x0000800000000000));
+	assert_int_equal(tp_address_pack_durable(split, 16383, UINT32_MAX),
+		UINT64_C(0x0000BFFFFFFFFFFF));
+	assert_int_equal(tp_address_pack_durable(split, 0, UINT64_MAX), TP_ADDRESS_NONE);
+	assert_true(tp_address_is_durable(TP_ADDRESS_BASE - 1));
+	assert_false(tp_address_is_durable(TP_ADDRESS_BASE));
+	assert_int_equal(tp_address_node(split, tp_address_pack_durable(split, 7, 4096)), 7);
+	assert_false(tp_address_is_same_node(split, tp_address_pack(split, 7, 0),
+		tp_address_pack_durable(split, 7, 0)));
+	assert_false(tp_address_is_global(TP_ADDRESS_DURABLE_BASE - 1));
 	assert_false(tp_address_is_global(TP_ADDRESS_LAST + 1));
 	assert_false(tp_address_is_global(TP_ADDRESS_NONE));
 }

@@ -282,6 +282,43 @@ test_region_record_of_garbage_is_refused(void **state)
 
 #define REGION_TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
+/* The two ranges of addresses are two spaces: neither takes room in the other. */
+static void
+test_region_durable_has_its_own_addresses(void **state)
+{
+	struct rig *rig = *state;
+	struct tp_region_spec spec = spec_of("lasts", MIB);
+	struct tp_region durable, other, found;
+
+	spec.durability = TP_DURABILITY_LOCAL;
+	assert_int_equal(tp_catalogue_region_create(rig->catalogue, &spec, &durable), 0);
+	assert_true(tp_address_is_durable(durable.base));
+	assert_int_equal(tp_address_node(split, durable.base), durable.born_node);
+	spec = spec_of("does-not", MIB);
+	assert_int_equal(tp_catalogue_region_create(rig->catalogue, &spec, &other), 0);
+	assert_false(tp_address_is_durable(other.base));
+	assert_int_equal(tp_address_offset(split, durable.base),
+		tp_address_offset(split, other.base));
+	assert_int_equal(tp_catalogue_region_find(rig->catalogue, durable.base, &found), 0);
+	assert_int_equal(found.durability, TP_DURABILITY_LOCAL);
+	assert_string_equal(found.name, "lasts");
+}
+
+static void
+test_region_durable_refuses_what_cannot_last(void **state)
+{
+	struct rig *rig = *state;
+	struct tp_region_spec spec = spec_of("lasts", MIB);
+	struct tp_region region;
+
+	spec.durability = TP_DURABILITY_REPLICATED;
+	assert_int_equal(tp_catalogue_region_create(rig->catalogue, &spec, &region), -EINVAL);
+	spec.durability = TP_DURABILITY_LOCAL;
+	spec.distribution = TP_REGION_FIRST_TOUCH;
+	spec.node_count = 0;
+	assert_int_equal(tp_catalogue_region_create(rig->catalogue, &spec, &region), -EINVAL);
+}
+
 int
 main(void)
 {
@@ -295,6 +332,8 @@ main(void)
 		REGION_TEST(test_region_reset_gives_a_newer_generation),
 		REGION_TEST(test_region_random_life_never_overlaps),
 		REGION_TEST(test_region_record_of_garbage_is_refused),
+		REGION_TEST(test_region_durable_has_its_own_addresses),
+		REGION_TEST(test_region_durable_refuses_what_cannot_last),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
