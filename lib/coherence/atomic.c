@@ -80,7 +80,7 @@ coherence_atomic_emit(struct tp_coherence *c, const struct coherence_request *re
 		emit_settle(c, request, msg);
 }
 
-/* What the home said of an atomic, to who waits for it. */
+/* What the home said of an atomic or a wish to persist, to who waits for it. */
 static void
 complete_told(struct coherence_event *ev, const struct coherence_request *request,
 	uint64_t cookie)
@@ -89,6 +89,10 @@ complete_told(struct coherence_event *ev, const struct coherence_request *reques
 	bool settle = request->sent == TP_MSG_SETTLE;
 	struct tp_action *action;
 
+	if (ev->msg->type == TP_MSG_PERSIST_RESULT) {
+		coherence_waiter_complete(ev, cookie, TP_WANT_PERSIST);
+		return;
+	}
 	if (ev->msg->type == TP_MSG_NACK) {
 		coherence_waiter_void(c, cookie, settle ? tp_result_unknown(ev->msg->reason) :
 			tp_result_void(ev->msg->reason));
@@ -105,7 +109,7 @@ complete_told(struct coherence_event *ev, const struct coherence_request *reques
 	c->stats.settled += settle;
 }
 
-/* An atomic or its settlement was answered, or refused. */
+/* An atomic, its settlement or a wish to persist was answered, or refused. */
 void
 coherence_atomic_told(struct coherence_event *ev, struct coherence_request *request)
 {

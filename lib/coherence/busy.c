@@ -378,6 +378,7 @@ busy_run_deferred(struct coherence_event *ev, struct coherence_busy *busy)
 			[TP_MSG_PUT_M] = HE_PUT_M,
 			[TP_MSG_AMO] = HE_AMO,
 			[TP_MSG_SETTLE] = HE_SETTLE,
+			[TP_MSG_PERSIST] = HE_PERSIST,
 		};
 
 		coherence_home_step(ev, events[d.msg.type]);

@@ -272,10 +272,15 @@ cache_is_answer(const struct coherence_event *ev)
 	return !(request->flags & REQUEST_LATER);
 }
 
-/* The atomic or settlement that the message answers, NULL: none. */
+/* The atomic, settlement or wish to persist that the message answers, NULL: none. */
 static struct coherence_request *
 cache_loose(const struct coherence_event *ev)
 {
+	static const uint8_t results[TP_MSG_COUNT] = {
+		[TP_MSG_AMO] = TP_MSG_AMO_RESULT,
+		[TP_MSG_SETTLE] = TP_MSG_SETTLE_RESULT,
+		[TP_MSG_PERSIST] = TP_MSG_PERSIST_RESULT,
+	};
 	struct tp_coherence *c = ev->c;
 	uint32_t txn = rte_le_to_cpu_32(ev->msg->txn);
 	uint32_t index = txn & ((1u << c->txn_bits) - 1);
@@ -287,8 +292,7 @@ cache_loose(const struct coherence_event *ev)
 	if (!request->used || !coherence_request_is_loose(request) || request->txn != txn ||
 	    request->region != ev->region->index || request->page != ev->index)
 		return NULL;
-	if (ev->msg->type != TP_MSG_NACK &&
-	    (ev->msg->type == TP_MSG_AMO_RESULT) != (request->sent == TP_MSG_AMO))
+	if (ev->msg->type != TP_MSG_NACK && ev->msg->type != results[request->sent])
 		return NULL;
 	return request;
 }
@@ -329,6 +333,7 @@ coherence_cache_message(struct coherence_event *ev)
 		break;
 	case TP_MSG_AMO_RESULT:
 	case TP_MSG_SETTLE_RESULT:
+	case TP_MSG_PERSIST_RESULT:
 	case TP_MSG_NACK:
 		request = cache_loose(ev);
 		if (request != NULL) {
@@ -338,7 +343,8 @@ coherence_cache_message(struct coherence_event *ev)
 		/* fall through */
 	default:
 		if (ev->msg->type == TP_MSG_AMO_RESULT ||
-		    ev->msg->type == TP_MSG_SETTLE_RESULT || !cache_is_answer(ev)) {
+		    ev->msg->type == TP_MSG_SETTLE_RESULT ||
+		    ev->msg->type == TP_MSG_PERSIST_RESULT || !cache_is_answer(ev)) {
 			ev->c->stats.stale_messages++;
 			return;
 		}

@@ -102,6 +102,7 @@
 	EVENT(WB)		\
 	EVENT(WB_NONE)		\
 	EVENT(UNBLOCK)		\
+	EVENT(PERSIST)		\
 	EVENT(FENCED)
 
 #define AS_CACHE_STATE(name) CACHE_##name,
@@ -122,6 +123,8 @@ enum coherence_way {
 
 #define PAGE_ZERO 0x01u		/* the home frame is reserved, its contents count as zero */
 #define PAGE_READABLE 0x02u	/* M_REVOKE: the word says read already */
+#define PAGE_DIRTY 0x04u	/* home memory has what was not handed over to be persisted */
+#define PAGE_PERSISTED 0x08u	/* no home frame yet: its first contents are in the pool */
 
 struct coherence_page {
 	uint32_t frame;		/* 1 + frame */
@@ -170,6 +173,7 @@ struct coherence_region {
 	uint32_t cursor;	/* of the removal */
 	uint8_t stage;		/* of the removal */
 	bool home_lost;
+	bool durable;
 	bool removing;
 };
 
@@ -243,6 +247,7 @@ struct coherence_busy {
 
 #define ENTRY_SEEN 0x01u	/* the entry's first state was decided */
 #define ENTRY_REVIVE 0x02u	/* L: owner may have got the page before its sender died */
+#define ENTRY_DAMAGED 0x04u	/* L: it is what the pool has of the page that is lost */
 
 struct coherence_peer {
 	uint32_t ups;		/* sessions made or lost so far */
@@ -369,6 +374,10 @@ struct tp_coherence {
 	struct coherence_deferred *deferred;
 	uint32_t deferred_free;
 	uint32_t deferred_used;
+
+	uint32_t persists;		/* PERSIST that have not ended */
+	uint32_t sweep_cursor;		/* home slot to be looked at next */
+	bool sweeping;			/* for what is to be persisted */
 
 	struct coherence_kept_set *kept;	/* shape [kept_mask + 1] */
 	uint32_t kept_mask;
@@ -522,6 +531,13 @@ void coherence_home_forward(struct coherence_event *ev);
 void coherence_home_run_atomic(struct coherence_event *ev, const struct tp_coherence_msg *amo,
 	uint16_t node, uint16_t worker, uint64_t since);
 
+/* persist.c */
+uint8_t coherence_persist_request(struct coherence_event *ev,
+	const struct tp_coherence_client *client);
+void coherence_persist_seen(struct coherence_event *ev);
+void coherence_persist_written_back(struct coherence_event *ev);
+uint32_t coherence_persist_poll(struct tp_coherence *c);
+
 /* busy.c */
 struct coherence_busy *coherence_busy_of(const struct coherence_event *ev);
 struct coherence_busy *coherence_busy_start(struct coherence_event *ev);
@@ -587,11 +603,18 @@ coherence_id_hash(const struct coherence_id *id)
 	return (hash ^ hash >> 32) * UINT64_C(0xBF58476D1CE4E5B9);
 }
 
+/* An atomic or its settlement: what became of it may stay unknown. */
+static inline bool
+coherence_request_is_atomic(const struct coherence_request *request)
+{
+	return request->sent == TP_MSG_AMO || request->sent == TP_MSG_SETTLE;
+}
+
 /* It belongs to no state of its page; several may be outstanding for one. */
 static inline bool
 coherence_request_is_loose(const struct coherence_request *request)
 {
-	return request->sent == TP_MSG_AMO || request->sent == TP_MSG_SETTLE;
+	return coherence_request_is_atomic(request) || request->sent == TP_MSG_PERSIST;
 }
 
 /* Index of a 1 + index link. */

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include <rte_branch_prediction.h>
 #include <rte_errno.h>
 
 #include "coherence_priv.h"
@@ -48,7 +49,8 @@ config_is_valid(const struct tp_coherence_config *config)
 	if (config->request_count > 1u << 24 || config->waiter_count > 1u << 24 ||
 	    config->busy_count > 1u << 20 || config->deferred_count > 1u << 24)
 		return false;
-	if (config->directory == NULL || config->directory_worker == NULL)
+	if (config->directory == NULL || config->directory_worker == NULL ||
+	    (config->persisted == NULL) != (config->persist_count == 0))
 		return false;
 	home_end = (uint64_t)config->home_slot_first + config->home_slot_count;
 	cache_end = (uint64_t)config->cache_slot_first + config->cache_slot_count;
@@ -253,6 +255,9 @@ tp_coherence_region_add(struct tp_coherence *c, const struct tp_region *region,
 
 	if (coherence_region_find(c, region->id) != NULL)
 		return -EEXIST;
+	if (region->durability != TP_DURABILITY_NONE && directory_slot != UINT32_MAX &&
+	    c->config.persisted == NULL)
+		return -ENODEV;
 	for (i = 0; i < c->region_count && c->regions[i].region != NULL; i++)
 		;
 	if (i == REGION_COUNT_MAX)
@@ -268,6 +273,7 @@ tp_coherence_region_add(struct tp_coherence *c, const struct tp_region *region,
 		.index = i,
 		.directory_slot = directory_slot,
 		.home_lost = home_lost,
+		.durable = region->durability != TP_DURABILITY_NONE,
 	};
 	if (i == c->region_count)
 		c->region_count++;
@@ -463,6 +469,8 @@ tp_coherence_poll(struct tp_coherence *c, uint64_t now, struct tp_outbox *outbox
 	work += coherence_request_poll(c);
 	work += coherence_job_poll(c);
 	work += coherence_evict_poll(c);
+	if (unlikely(c->sweeping))
+		work += coherence_persist_poll(c);
 	return work;
 }
 

@@ -86,7 +86,7 @@ coherence_drain_next(const struct tp_coherence *c)
 bool
 tp_coherence_is_drained(const struct tp_coherence *c)
 {
-	return c->drained;
+	return c->drained && !c->sweeping && c->persists == 0;
 }
 
 /* Is there something to give back, or under way? What is there begins to go. */

@@ -27,7 +27,9 @@ coherence_home_entry(struct coherence_event *ev)
 		tp_region_home_index(region, ev->index));
 	if (!(ev->entry->flags & ENTRY_SEEN)) {
 		ev->entry->flags |= ENTRY_SEEN;
-		ev->entry->state = ev->region->home_lost ? HOME_L : HOME_U;
+		ev->entry->state = ev->region->home_lost && !ev->region->durable ? HOME_L : HOME_U;
+		if (unlikely(ev->region->durable))
+			coherence_persist_seen(ev);
 	}
 	return true;
 }
@@ -48,6 +50,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_WB]	     = { DO(stale_wb), TO(U) },
 		[HE_WB_NONE] = { DO(stale_wb), TO(U) },
 		[HE_UNBLOCK] = { DO(stale), TO(U) },
+		[HE_PERSIST] = { DO(persist), TO(U) },
 		[HE_FENCED]  = { DO(ignore), TO(U) },
 	},
 	[HOME_S] = {
@@ -61,6 +64,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_WB]	     = { DO(stale_wb), TO(S) },
 		[HE_WB_NONE] = { DO(stale_wb), TO(S) },
 		[HE_UNBLOCK] = { DO(stale), TO(S) },
+		[HE_PERSIST] = { DO(persist), TO(S) },
 		[HE_FENCED]  = { DO(fenced_shared), TO2(S, U) },
 	},
 	[HOME_M] = {
@@ -74,6 +78,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_WB]	     = { DO(stale_wb), TO(M) },
 		[HE_WB_NONE] = { DO(stale_wb), TO(M) },
 		[HE_UNBLOCK] = { DO(stale), TO(M) },
+		[HE_PERSIST] = { DO(persist_owned), TO(M_FWD_S) },
 		[HE_FENCED]  = { DO(fenced_owned), TO2(L, U) },
 	},
 	[HOME_L] = {
@@ -87,6 +92,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_WB]	     = { DO(stale_wb), TO(L) },
 		[HE_WB_NONE] = { DO(stale_wb), TO(L) },
 		[HE_UNBLOCK] = { DO(revive), TO(M) },
+		[HE_PERSIST] = { DO(refuse_lost), TO(L) },
 		[HE_FENCED]  = { DO(fenced_lost), TO(L) },
 	},
 	[HOME_S_INV] = {
@@ -100,6 +106,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_WB]	     = { DO(stale_wb), TO(S_INV) },
 		[HE_WB_NONE] = { DO(stale_wb), TO(S_INV) },
 		[HE_UNBLOCK] = { DO(stale), TO(S_INV) },
+		[HE_PERSIST] = { DO(defer), TO(S_INV) },
 		[HE_FENCED]  = { DO(fenced_inv), TO2(M, U) },
 	},
 	[HOME_L_INV] = {
@@ -113,6 +120,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_WB]	     = { DO(stale_wb), TO(L_INV) },
 		[HE_WB_NONE] = { DO(stale_wb), TO(L_INV) },
 		[HE_UNBLOCK] = { DO(stale), TO(L_INV) },
+		[HE_PERSIST] = { DO(defer), TO(L_INV) },
 		[HE_FENCED]  = { DO(fenced_lost_inv), TO(L) },
 	},
 	[HOME_M_FWD_S] = {
@@ -126,6 +134,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_WB]	     = { DO(wb_shared), TO2(S, S_UNB) },
 		[HE_WB_NONE] = { DO(wb_none), TO(L) },
 		[HE_UNBLOCK] = { DO(unblock_early), TO(M_FWD_S) },
+		[HE_PERSIST] = { DO(defer), TO(M_FWD_S) },
 		[HE_FENCED]  = { DO(fenced_fwd_s), TO2(L, L_INV) },
 	},
 	[HOME_M_FWD_M] = {
@@ -139,6 +148,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_WB]	     = { DO(wb_owned), TO2(M, M_UNB) },
 		[HE_WB_NONE] = { DO(wb_none), TO(L) },
 		[HE_UNBLOCK] = { DO(delivered), TO(M) },
+		[HE_PERSIST] = { DO(defer), TO(M_FWD_M) },
 		[HE_FENCED]  = { DO(fenced_fwd_m), TO2(L, M_RECALL) },
 	},
 	[HOME_M_RECALL] = {
@@ -152,6 +162,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_WB]	     = { DO(wb_recalled), TO2(U, L) },
 		[HE_WB_NONE] = { DO(wb_none), TO(L) },
 		[HE_UNBLOCK] = { DO(stale), TO(M_RECALL) },
+		[HE_PERSIST] = { DO(defer), TO(M_RECALL) },
 		[HE_FENCED]  = { DO(fenced_recall), TO(L) },
 	},
 	[HOME_S_UNB] = {
@@ -165,6 +176,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_WB]	     = { DO(stale_wb), TO(S_UNB) },
 		[HE_WB_NONE] = { DO(stale_wb), TO(S_UNB) },
 		[HE_UNBLOCK] = { DO(unblock), TO(S) },
+		[HE_PERSIST] = { DO(defer), TO(S_UNB) },
 		[HE_FENCED]  = { DO(fenced_unb_s), TO(S) },
 	},
 	[HOME_M_UNB] = {
@@ -178,6 +190,7 @@ static const struct coherence_home_rule home_rules[HOME_STATE_COUNT][HOME_EVENT_
 		[HE_WB]	     = { DO(stale_wb), TO(M_UNB) },
 		[HE_WB_NONE] = { DO(stale_wb), TO(M_UNB) },
 		[HE_UNBLOCK] = { DO(unblock), TO(M) },
+		[HE_PERSIST] = { DO(defer), TO(M_UNB) },
 		[HE_FENCED]  = { DO(fenced_unb_m), TO(L) },
 	},
 };
@@ -255,7 +268,7 @@ static void
 home_request(struct coherence_event *ev, enum home_event event)
 {
 	bool page = event == HE_GET_S || event == HE_GET_M;
-	bool get = page || event == HE_AMO;
+	bool get = page || event == HE_AMO || event == HE_PERSIST;
 
 	/* One that does not know yet that it is fenced must not come back on the books. */
 	if (ev->c->peers[ev->from].fencing || ev->c->peers[ev->from].fenced)
@@ -310,6 +323,9 @@ coherence_home_message(struct coherence_event *ev)
 		break;
 	case TP_MSG_SETTLE:
 		home_request(ev, HE_SETTLE);
+		break;
+	case TP_MSG_PERSIST:
+		home_request(ev, HE_PERSIST);
 		break;
 	case TP_MSG_PUT_S:
 		home_request(ev, HE_PUT_S);

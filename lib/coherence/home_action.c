@@ -4,6 +4,8 @@
  * What the home side does: the actions that home.c's table names. Short, and
  * they never step.
  */
+#include <rte_branch_prediction.h>
+
 #include "table_priv.h"
 
 static struct tp_directory_worker *
@@ -84,6 +86,7 @@ static void
 store(struct coherence_event *ev)
 {
 	RTE_ASSERT(ev->page->frame != 0);
+	ev->page->flags |= PAGE_DIRTY;
 	if (ev->msg->flags & TP_MSG_F_IN_PLACE)
 		return;
 	if (ev->msg->flags & TP_MSG_F_ZERO) {
@@ -147,14 +150,17 @@ coherence_home_forward(struct coherence_event *ev)
 		coherence_fence_ask(ev->c, busy->old_owner);
 		return;
 	}
-	if (busy->msg.type == TP_MSG_GET_S)
+	if (busy->msg.type == TP_MSG_GET_S || busy->msg.type == TP_MSG_PERSIST)
 		type = TP_MSG_FWD_S;
 	else if (busy->msg.type == TP_MSG_GET_M && !busy->lost)
 		type = TP_MSG_FWD_M;
 	coherence_msg_init(ev, &msg, type, ev->entry->sequence,
 		rte_le_to_cpu_32(busy->msg.txn));
-	msg.requester = rte_cpu_to_le_16(busy->requester);
-	msg.requester_worker = rte_cpu_to_le_16(busy->requester_worker);
+	/* What is to be persisted is for the home itself: no DATA. */
+	if (busy->msg.type != TP_MSG_PERSIST) {
+		msg.requester = rte_cpu_to_le_16(busy->requester);
+		msg.requester_worker = rte_cpu_to_le_16(busy->requester_worker);
+	}
 	if (type != TP_MSG_RECALL)
 		msg.operand = busy->msg.operand;
 	coherence_send(ev, busy->old_owner, coherence_worker_of(ev, busy->old_owner), &msg,
@@ -166,6 +172,8 @@ coherence_home_forward(struct coherence_event *ev)
 enum coherence_way
 home_get_s(struct coherence_event *ev)
 {
+	if (unlikely(ev->page->flags & PAGE_PERSISTED) && !coherence_frame_take(ev))
+		return refuse(ev, TP_EXHAUSTED, 0);
 	ev->entry->sequence++;
 	if (!coherence_mutant(ev->c, MUTANT_forget_sharer))
 		tp_directory_sharer_add(sharers_of(ev), ev->entry, ev->from);
@@ -330,7 +338,7 @@ home_recall(struct coherence_event *ev)
 enum coherence_way
 home_refuse_lost(struct coherence_event *ev)
 {
-	return refuse(ev, TP_NODE_CRASHED, 0);
+	return refuse(ev, ev->entry->flags & ENTRY_DAMAGED ? TP_CORRUPTION : TP_NODE_CRASHED, 0);
 }
 
 enum coherence_way
@@ -459,6 +467,10 @@ home_wb_shared(struct coherence_event *ev)
 	write_back(ev);
 	ev->entry->owner = TP_NODE_NONE;
 	tp_directory_sharer_add(sharers_of(ev), ev->entry, busy->old_owner);
+	if (unlikely(busy->msg.type == TP_MSG_PERSIST)) {
+		coherence_persist_written_back(ev);
+		return WAY_NEXT;
+	}
 	if (!busy->cancelled)
 		tp_directory_sharer_add(sharers_of(ev), ev->entry, busy->requester);
 	return is_delivered(ev, TP_MSG_DATA_S) ? WAY_NEXT : WAY_ALT;
@@ -652,7 +664,8 @@ home_fenced_fwd_s(struct coherence_event *ev)
 
 	if (busy->old_owner == ev->from) {
 		sharers_clear(ev);
-		if (!busy->cancelled && busy->requester != ev->c->config.node_id)
+		if (!busy->cancelled && busy->requester != ev->c->config.node_id &&
+		    busy->msg.type != TP_MSG_PERSIST)
 			tp_directory_sharer_add(sharers_of(ev), ev->entry, busy->requester);
 		if (coherence_pending_fill(ev, TP_NODE_NONE) == 0)
 			return lost_for_requester(ev);

@@ -72,6 +72,7 @@ coherence_home_run_atomic(struct coherence_event *ev, const struct tp_coherence_
 		kept = coherence_kept_add(c, &id);
 	}
 	coherence_home_frame_zero(ev);
+	ev->page->flags |= PAGE_DIRTY;
 	coherence_action_page(ev, TP_ACTION_ATOMIC, TP_ACCESS_NONE);
 	action = &c->out->actions[c->out->count - 1];
 	action->node = node;

@@ -125,8 +125,8 @@ job_is_about(const struct tp_coherence *c, const struct coherence_job *job, uint
 }
 
 /*
- * Atomics and their settlement belong to a session. An atomic ends with it; the
- * job is late for one that was sent in the next session already. A settlement is
+ * Atomics and their settlement belong to a session, and so does a wish to persist.
+ * An atomic ends with it, and that wish; the job is late for one that was sent in the next session already. A settlement is
  * asked for again, and given up if there is no next session soon.
  */
 static bool
@@ -142,7 +142,7 @@ job_loose(struct tp_coherence *c, const struct coherence_job *job,
 			coherence_request_send(&ev, request, request->sent, TP_MSG_F_RETRY);
 		return true;
 	}
-	if (request->sent == TP_MSG_AMO && (job->kind == JOB_UP ||
+	if (request->sent != TP_MSG_SETTLE && (job->kind == JOB_UP ||
 	    request->downs == c->peers[request->home].downs))
 		return true;
 	switch (job->kind) {

@@ -53,6 +53,8 @@ static const struct message_kind message_kinds[TP_MSG_COUNT] = {
 	[TP_MSG_UNBLOCK] = { 0, false, false, true, false },
 	[TP_MSG_SETTLE] = { TP_MSG_F_RETRY | TP_MSG_F_SENT, true, false, true, false },
 	[TP_MSG_SETTLE_RESULT] = { 0, false, false, false, true },
+	[TP_MSG_PERSIST] = { 0, true, false, true, false },
+	[TP_MSG_PERSIST_RESULT] = { 0, false, false, false, true },
 };
 
 /* A message about the event's page, from this node. */
@@ -178,7 +180,9 @@ message_is_valid(const struct coherence_event *ev, uint32_t payload_bytes)
 	if (ev->from_worker != coherence_worker_of(ev, ev->from))
 		return false;
 	if (ev->msg->type == TP_MSG_FWD_S || ev->msg->type == TP_MSG_FWD_M)
-		return requester != ev->c->config.node_id &&
+		/* But what a home wants back from itself is to be persisted. */
+		return (requester != ev->c->config.node_id ||
+			(ev->msg->type == TP_MSG_FWD_S && coherence_page_is_home(ev))) &&
 			(ev->c->peers[requester].worker_count == 0 ||
 			 rte_le_to_cpu_16(ev->msg->requester_worker) ==
 			 coherence_worker_of(ev, requester));

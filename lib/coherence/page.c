@@ -6,6 +6,7 @@
  * first need until its region goes, and that slot is home memory and local copy
  * in one.
  */
+#include <rte_branch_prediction.h>
 #include <rte_prefetch.h>
 
 #include "coherence_priv.h"
@@ -163,8 +164,18 @@ coherence_frame_take(struct coherence_event *ev)
 	};
 	ev->region->frames_held++;
 	ev->page->frame = link;
-	if (coherence_page_is_home(ev))
+	if (!coherence_page_is_home(ev))
+		return true;
+	/* This node's own client may be the first to come here: what has the pool? */
+	if (unlikely(ev->region->durable) && ev->entry == NULL)
+		coherence_home_entry(ev);
+	if (likely(!(ev->page->flags & PAGE_PERSISTED))) {
 		ev->page->flags |= PAGE_ZERO;
+		return true;
+	}
+	ev->page->flags &= (uint8_t)~PAGE_PERSISTED;
+	coherence_action_page(ev, TP_ACTION_LOAD, TP_ACCESS_NONE);
+	ev->c->stats.pages_loaded++;
 	return true;
 }
 

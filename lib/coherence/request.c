@@ -81,7 +81,7 @@ coherence_request_settle(struct tp_coherence *c, struct coherence_request *reque
 	if (coherence_request_is_loose(request)) {
 		/* An atomic on its way stays: that it may arrive yet must be known. */
 		if (request->waiter_first == 0 &&
-		    (request->sent == TP_MSG_SETTLE || request->flags & REQUEST_LATER))
+		    (request->sent != TP_MSG_AMO || request->flags & REQUEST_LATER))
 			coherence_request_free(c, request);
 		return;
 	}
@@ -176,7 +176,7 @@ request_emit(struct coherence_event *ev, struct coherence_request *request, uint
 	msg.flags = flags;
 	if (request->sent == TP_MSG_GET_M && ev->page->state == CACHE_SM)
 		msg.flags |= TP_MSG_F_HAVE_COPY;
-	if (coherence_request_is_loose(request))
+	if (coherence_request_is_atomic(request))
 		coherence_atomic_emit(ev->c, request, &msg);
 	coherence_send(ev, request->home, coherence_worker_of(ev, request->home), &msg,
 		request->sent == TP_MSG_PUT_M);
@@ -308,7 +308,8 @@ coherence_request_fail(struct tp_coherence *c, struct coherence_request *request
 		uint32_t index = request->waiter_first - 1;
 
 		coherence_waiter_void(c, c->waiters[index].cookie,
-			loose ? tp_result_unknown(reason) : tp_result_void(reason));
+			coherence_request_is_atomic(request) ? tp_result_unknown(reason) :
+			tp_result_void(reason));
 		coherence_waiter_remove(c, index);
 	}
 	if (request->waiter_first != 0)
@@ -433,7 +434,8 @@ request_check(const struct tp_coherence *c, const struct coherence_region *regio
 	if (region == NULL || region->removing || generation != region->region->generation)
 		return TP_GENERATION;
 	if (page_index >= region->region->page_count ||
-	    !coherence_page_is_owned(c, region, page_index) || want > TP_WANT_SETTLE)
+	    !coherence_page_is_owned(c, region, page_index) || want > TP_WANT_PERSIST ||
+	    (want == TP_WANT_PERSIST && !region->durable))
 		return TP_INVALID;
 	if (tp_region_home(region->region, page_index) > c->config.node_id_max)
 		return TP_UNREACHABLE;
@@ -457,6 +459,7 @@ request_is_met(const struct coherence_event *ev, enum tp_coherence_want want)
 	case TP_WANT_ATOMIC:
 		return state == CACHE_M;
 	case TP_WANT_SETTLE:
+	case TP_WANT_PERSIST:
 		return false;
 	default:
 		/* At home the copy is the home memory: there is nothing to give back. */
@@ -498,6 +501,8 @@ request_begin(struct coherence_event *ev, enum tp_coherence_want want,
 	reason = home_check(ev);
 	if (reason != TP_OK)
 		return reason;
+	if (want == TP_WANT_PERSIST)
+		return coherence_persist_request(ev, client);
 	return want == TP_WANT_ATOMIC ? coherence_atomic_request(ev, atomic, client) :
 		request_wait(ev, want, client);
 }

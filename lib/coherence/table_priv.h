@@ -49,6 +49,8 @@ enum coherence_way home_get_owned(struct coherence_event *ev);
 enum coherence_way home_get_s(struct coherence_event *ev);
 enum coherence_way home_ignore(struct coherence_event *ev);
 enum coherence_way home_inv_ack(struct coherence_event *ev);
+enum coherence_way home_persist(struct coherence_event *ev);
+enum coherence_way home_persist_owned(struct coherence_event *ev);
 enum coherence_way home_put_ack(struct coherence_event *ev);
 enum coherence_way home_put_owned(struct coherence_event *ev);
 enum coherence_way home_put_s_early(struct coherence_event *ev);

@@ -34,6 +34,13 @@ struct tp_region;
 #define TP_SLOT_ABSENT UINT32_MAX
 #define TP_ACTIONS_PER_EVENT 32		/* most actions one event emits; more work waits for tp_coherence_poll() */
 
+/* What persistent memory has of a page homed here. */
+enum tp_persisted {
+	TP_PERSISTED_NEVER,	/* nothing: it reads zero */
+	TP_PERSISTED_PAGE,
+	TP_PERSISTED_DAMAGED,	/* it was persisted, and that cannot be read */
+};
+
 struct tp_coherence_config {
 	uint16_t node_id;
 	uint16_t worker;		/* this worker, below worker_count */
@@ -67,6 +74,13 @@ struct tp_coherence_config {
 	 */
 	void (*slot_hint)(void *ctx, uint32_t slot, uint32_t offset, uint32_t bytes, bool later);
 	void *slot_hint_ctx;
+	/*
+	 * Of a page of a durable region homed here, when it is first asked for: what the
+	 * node's pool has of it. May be NULL where there are none.
+	 */
+	enum tp_persisted (*persisted)(void *ctx, uint32_t region_id, uint32_t page_index);
+	void *persisted_ctx;
+	uint32_t persist_count;		/* PERSIST without its tp_coherence_persisted() yet, at most */
 };
 
 /* A client request, as the node hands it in: what to complete, opaque here. */
@@ -82,6 +96,7 @@ enum tp_coherence_want {
 	TP_WANT_FLUSH,		/* give a modified copy back to the home */
 	TP_WANT_INVALIDATE,	/* drop the local copy, a modified one is given back */
 	TP_WANT_SETTLE,		/* was that atomic run at the home? If not it never will be */
+	TP_WANT_PERSIST,	/* of a durable region: what was written before lasts on completion */
 };
 
 /*
@@ -115,6 +130,11 @@ enum tp_action_type {
 				 * The old value is stored in *kept as well, unless that is NULL */
 	TP_ACTION_FENCE,	/* ask the control plane to fence node (its lease must lapse) */
 	TP_ACTION_REQUEST_DONE,	/* give the fabric credit of token back */
+	TP_ACTION_LOAD,		/* what the pool has of the page -> slot */
+	TP_ACTION_PERSIST,	/* copy the contents of slot now, unless TP_SLOT_ABSENT, and persist them
+				 * after all that was to be persisted before; then, unless its type is 0,
+				 * send msg to node/worker (as for ATOMIC), or if that or anything before
+				 * could not be persisted a NACK made of it; then tp_coherence_persisted() */
 	TP_ACTION_TYPE_COUNT
 };
 
@@ -163,8 +183,9 @@ void tp_coherence_destroy(struct tp_coherence *coherence);
  * @param region         Borrowed until tp_coherence_region_remove().
  * @param directory_slot Slot of the region in the node's directory, or UINT32_MAX.
  * @param home_lost      The region is older than this node process: what it was
- *                       home of is gone, and reads VOID (state L).
- * @return 0, -EEXIST, -ENOMEM.
+ *                       home of is gone, and reads VOID (state L); of a durable one it
+ *                       is what was persisted.
+ * @return 0, -EEXIST, -ENOMEM; -ENODEV: durable, and home of pages without a pool.
  * @cost   Reserves address space; allocates.
  */
 int tp_coherence_region_add(struct tp_coherence *coherence, const struct tp_region *region,
@@ -258,7 +279,7 @@ void tp_coherence_batch_get(const struct tp_coherence *coherence,
  */
 void tp_coherence_drain(struct tp_coherence *coherence);
 
-/** No modified copy is left whose home is up. */
+/** No modified copy is left whose home is up, and all that is to be persisted is. */
 bool tp_coherence_is_drained(const struct tp_coherence *coherence);
 
 /**
@@ -332,6 +353,16 @@ void tp_coherence_guards_clear(struct tp_coherence *coherence, uint32_t region_i
 uint32_t tp_coherence_guards_expired(struct tp_coherence *coherence, uint32_t region_id,
 				     uint32_t page_index, uint64_t now, struct tp_outbox *outbox);
 
+/** Event: what one PERSIST asked for has ended. */
+void tp_coherence_persisted(struct tp_coherence *coherence);
+
+/**
+ * Begin to persist what home memory has and the pool has not yet, but for what others may
+ * be writing to; tp_coherence_poll() goes on with it. After tp_coherence_drain() also what
+ * this node's own clients may write to.
+ */
+void tp_coherence_persist_all(struct tp_coherence *coherence);
+
 /** A quarantined slot is free again. */
 void tp_coherence_slot_return(struct tp_coherence *coherence, uint32_t slot);
 
@@ -395,7 +426,11 @@ uint64_t tp_coherence_next_timer(const struct tp_coherence *coherence);
 	STAT(fetches,           "pages asked for before anybody waited for them")	\
 	STAT(unreadable,        "pages that could not be read and were asked for again")	\
 	STAT(returns,           "pages given back by nodes that leave")	\
-	STAT(fences_refused,    "questions after atomics left open: who asks has asked too much")
+	STAT(fences_refused,    "questions after atomics left open: who asks has asked too much") \
+	STAT(persists,          "requests to persist a page homed here")	\
+	STAT(pages_persisted,   "pages handed over to be persisted")		\
+	STAT(pages_loaded,      "pages taken from the pool")			\
+	STAT(pages_damaged,     "pages whose persisted contents cannot be read")
 
 struct tp_coherence_stats {
 #define TP_COHERENCE_STAT_AS_FIELD(name, help) uint64_t name;

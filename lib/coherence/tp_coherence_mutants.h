@@ -32,7 +32,9 @@ struct tp_coherence;
 	MUTANT(evict_without_put,    "a modified copy is evicted without PUT_M")		\
 	MUTANT(read_from_stale_home, "GET_S of an owned page is served from home memory") \
 	MUTANT(batch_first_only,     "a home takes each page of a batch for the first one") \
-	MUTANT(ahead_unheld,         "an INV that overtakes a page fetched ahead is forgotten")
+	MUTANT(ahead_unheld,         "an INV that overtakes a page fetched ahead is forgotten") \
+	MUTANT(persist_old_home,     "an owned page is persisted as home memory has it")	\
+	MUTANT(forget_pool,          "a home that was started anew does not look into its pool")
 
 enum tp_coherence_mutant {
 #define TP_COHERENCE_MUTANT_AS_ENUM(name, help) MUTANT_##name,

@@ -40,7 +40,9 @@ extern "C" {
 	MSG(WB,         18, RESPONSE, 1)	\
 	MSG(UNBLOCK,    19, RESPONSE, 0)	\
 	MSG(SETTLE,     20, REQUEST,  0)	\
-	MSG(SETTLE_RESULT, 21, RESPONSE, 0)
+	MSG(SETTLE_RESULT, 21, RESPONSE, 0)	\
+	MSG(PERSIST,    22, REQUEST,  0)	\
+	MSG(PERSIST_RESULT, 23, RESPONSE, 0)
 
 enum tp_coherence_msg_type {
 #define TP_COHERENCE_MSG_AS_ENUM(name, id, cls, payload) TP_MSG_##name = (id),

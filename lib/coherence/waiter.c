@@ -101,7 +101,7 @@ waiter_expire(struct tp_coherence *c, uint32_t index)
 	struct coherence_request *request = &c->requests[waiter->request];
 	bool up = c->peers[request->home].up;
 	/* An atomic that was sent may still be run. */
-	struct tp_result result = coherence_request_is_loose(request) ?
+	struct tp_result result = coherence_request_is_atomic(request) ?
 		tp_result_unknown(up ? TP_TIMEOUT : TP_UNREACHABLE) : tp_result_void(TP_TIMEOUT);
 
 	coherence_waiter_void(c, waiter->cookie, result);

@@ -68,13 +68,40 @@ flight_add(struct net *net, uint16_t from, uint16_t to, const struct tp_coherenc
 	net->flight_count++;
 	*flight = (struct net_flight){ .from = from, .to = to, .msg = *msg };
 	flight->has_payload = payload != NULL;
-	flight->request = msg->type <= TP_MSG_AMO || msg->type == TP_MSG_SETTLE;
+	flight->request = msg->type <= TP_MSG_AMO || msg->type == TP_MSG_SETTLE ||
+		msg->type == TP_MSG_PERSIST;
 	if (flight->request) {
 		flight->token = net->token_next++;
 		net->tokens_out++;
 	}
 	if (payload != NULL)
 		memcpy(flight->payload, payload, sizeof(flight->payload));
+}
+
+/* The newest state of the page that is words, 1 + its number; 0: it was never so. */
+static uint32_t
+state_of(const struct net *net, uint32_t page, const uint64_t words[NET_WORDS])
+{
+	uint32_t i;
+
+	for (i = net->state_count[page]; i > 0; i--)
+		if (memcmp(net->states[page][i - 1], words, sizeof(net->states[page][0])) == 0)
+			break;
+	return i;
+}
+
+/* An access has changed the page. */
+static void
+state_add(struct net *net, uint32_t page)
+{
+	if (!net->config.durable)
+		return;
+	if (net->state_count[page] == NET_STATES_MAX) {
+		fail(net, "too many changes of a page");
+		return;
+	}
+	memcpy(net->states[page][net->state_count[page]++], net->latest[page],
+		sizeof(net->latest[page]));
 }
 
 static uint64_t
@@ -103,8 +130,46 @@ act_atomic(struct net *net, uint16_t n, const struct tp_action *action)
 		*action->kept = old;
 	net->atomics_run++;
 	net->latest[action->page_index][word] = *at;
+	state_add(net, action->page_index);
 	msg.operand = rte_cpu_to_le_64(old);
 	flight_add(net, n, action->node, &msg, NULL);
+}
+
+/* What the pool of its home has of a page: zeros, unless it was persisted. */
+static uint32_t
+state_in_pool(const struct net *net, uint32_t page)
+{
+	static const uint64_t zero[NET_WORDS];
+	const struct net_node *home = &net->node[tp_region_home(&net->region, page)];
+
+	return state_of(net, page, home->pool_has[page] == TP_PERSISTED_PAGE ?
+		home->pool[page] : zero);
+}
+
+static void
+check_persisted(struct net *net, const struct net_op *op)
+{
+	if (state_in_pool(net, op->page) < op->since)
+		fail(net, "what was persisted is older than what was asked for");
+	if (net->lasts[op->page] < op->since)
+		net->lasts[op->page] = op->since;
+}
+
+static void
+act_persist(struct net *net, uint16_t n, const struct tp_action *action)
+{
+	struct net_node *node = &net->node[n];
+	struct net_staged *staged = &node->staged[node->staged_count];
+
+	if (node->staged_count == NET_STAGED_MAX) {
+		fail(net, "more to persist than there is room for");
+		return;
+	}
+	node->staged_count++;
+	*staged = (struct net_staged){ .page = action->page_index, .to = action->node,
+		.contents = action->slot != TP_SLOT_ABSENT, .msg = action->msg };
+	if (staged->contents)
+		memcpy(staged->words, node->slots[action->slot], sizeof(staged->words));
 }
 
 static void
@@ -118,6 +183,8 @@ act_complete(struct net *net, uint16_t n, const struct tp_action *action)
 	}
 	op->completed = true;
 	op->result = action->result;
+	if (op->want == TP_WANT_PERSIST && tp_result_is_ok(action->result))
+		check_persisted(net, op);
 	if (op->want == TP_WANT_SETTLE && tp_result_is_ok(action->result)) {
 		struct net_op *of = &net->op[op->of];
 
@@ -185,6 +252,14 @@ act(struct net *net, uint16_t n, const struct tp_action *action, const struct ne
 		break;
 	case TP_ACTION_REQUEST_DONE:
 		net->tokens_out--;
+		break;
+	case TP_ACTION_LOAD:
+		if (node->pool_has[page] != TP_PERSISTED_PAGE)
+			fail(net, "LOAD of what is not in the pool");
+		memcpy(node->slots[action->slot], node->pool[page], sizeof(node->slots[0]));
+		break;
+	case TP_ACTION_PERSIST:
+		act_persist(net, n, action);
 		break;
 	default:
 		fail(net, "unknown action");
@@ -291,6 +366,8 @@ net_finish(struct net *net, uint32_t i)
 		*word = op->value;
 	}
 	net->latest[op->page][op->word] = *word;
+	if (op->want != TP_WANT_READ)
+		state_add(net, op->page);
 	op->finished = true;
 	if (net->config.hold_guards) {
 		execute(net, op->node, outbox_get(), NULL);
@@ -314,6 +391,7 @@ ask(struct net *net, uint16_t n, uint32_t page, enum tp_coherence_want want, uin
 	*op = (struct net_op){ .used = true, .node = n, .page = page, .want = (uint8_t)want,
 			       .value = value };
 	op->word = (uint8_t)(client.cookie % NET_WORDS);
+	op->since = net->state_count[page];
 	if (want == TP_WANT_ATOMIC)
 		op->word = 0;
 	if (want == TP_WANT_SETTLE) {
@@ -421,6 +499,36 @@ net_advance(struct net *net, uint64_t ns_max)
 	return true;
 }
 
+bool
+net_persist(struct net *net, uint16_t n)
+{
+	struct net_node *node = &net->node[n];
+	struct net_staged first = node->staged[0];
+
+	if (!node->up || node->staged_count == 0)
+		return false;
+	memmove(&node->staged[0], &node->staged[1],
+		--node->staged_count * sizeof(node->staged[0]));
+	if (first.contents) {
+		memcpy(node->pool[first.page], first.words, sizeof(first.words));
+		node->pool_has[first.page] = TP_PERSISTED_PAGE;
+	}
+	if (first.msg.type != 0)
+		flight_add(net, n, first.to, &first.msg, NULL);
+	tp_coherence_persisted(node->engine);
+	poll_node(net, n);
+	return true;
+}
+
+static bool
+persist_any(struct net *net)
+{
+	for (uint16_t n = 0; n < net->config.nodes; n++)
+		if (net_persist(net, n))
+			return true;
+	return false;
+}
+
 static bool
 has_waiters(const struct net *net)
 {
@@ -441,6 +549,8 @@ net_run(struct net *net)
 
 	net_poll_all(net);
 	while (net->failure == NULL) {
+		if (net->flight_count == 0 && persist_any(net))
+			continue;
 		if (net->flight_count == 0 && (!has_waiters(net) || !net_advance(net, UINT64_MAX)))
 			break;
 		if (net->flight_count != 0)
@@ -580,6 +690,16 @@ net_stat_errors(const struct net *net)
 	return errors;
 }
 
+static enum tp_persisted
+pool_persisted(void *ctx, uint32_t region_id, uint32_t page_index)
+{
+	struct net_node *node = ctx;
+
+	if (region_id != NET_REGION_ID || page_index >= node->net->config.pages)
+		fail(node->net, "the pool is asked for a page that there is not");
+	return (enum tp_persisted)node->pool_has[page_index];
+}
+
 static void
 node_create(struct net *net, uint16_t n)
 {
@@ -611,10 +731,16 @@ node_create(struct net *net, uint16_t n)
 		.deferred_count = 64,
 		.slot_hint = config->slot_hint,
 		.slot_hint_ctx = config->slot_hint_ctx,
+		.persisted = config->durable ? pool_persisted : NULL,
+		.persisted_ctx = &net->node[n],
 	};
 	struct net_node *node = &net->node[n];
 	int slot = -1;
 
+	if (config->durable)
+		engine.persist_count = config->persist_count != 0 ?
+			config->persist_count : NET_STAGED_MAX;
+	node->net = net;
 	node->up = true;
 	node->directory = tp_directory_create(&directory);
 	engine.directory = node->directory;
@@ -651,7 +777,12 @@ net_create(const struct net_config *config)
 		.generation = tp_generation_pack(1, 1),
 		.page_count = config->pages,
 		.node_count = config->home_count,
+		.durability = config->durable ? TP_DURABILITY_LOCAL : TP_DURABILITY_NONE,
 	};
+	if (config->durable)
+		net->region.base = TP_ADDRESS_DURABLE_BASE + (2u << 20);
+	for (uint32_t page = 0; page < config->pages; page++)
+		state_add(net, page);
 	for (uint16_t n = 0; n < config->home_count; n++)
 		net->region.nodes[n] = n;
 	for (uint16_t n = 0; n < config->nodes; n++)
@@ -660,6 +791,52 @@ net_create(const struct net_config *config)
 		for (uint16_t b = 0; b < a; b++)
 			net_session_up(net, a, b);
 	return net;
+}
+
+/* It was written by a node that is gone, or in home memory alone: it is as persisted now. */
+static void
+roll_back(struct net *net, uint32_t page)
+{
+	uint32_t state = state_in_pool(net, page);
+
+	if (state < net->lasts[page]) {
+		fail(net, "a home came back without what was persisted");
+		return;
+	}
+	memcpy(net->latest[page], net->states[page][state - 1], sizeof(net->latest[page]));
+	net->page_lost[page] = false;
+	state_add(net, page);
+}
+
+void
+net_restart(struct net *net, uint16_t n)
+{
+	struct net_node *node = &net->node[n];
+	struct tp_outbox *outbox = outbox_get();
+	bool lost = net->config.home_lost;
+
+	for (uint32_t page = 0; page < net->config.pages; page++)
+		if (tp_region_home(&net->region, page) == n)
+			roll_back(net, page);
+	tp_coherence_destroy(node->engine);
+	tp_directory_destroy(node->directory);
+	node->staged_count = 0;
+	/* The credits that it held are over with its sessions. */
+	if (net->config.home_count == 1)
+		net->tokens_out = 0;
+	memset(node->word_access, 0, sizeof(node->word_access));
+	memset(node->revoking, 0, sizeof(node->revoking));
+	net->config.home_lost = true;
+	node_create(net, n);
+	net->config.home_lost = lost;
+	for (uint16_t other = 0; other < net->config.nodes; other++) {
+		if (other == n || !net->node[other].up)
+			continue;
+		tp_coherence_home_reset(net->node[other].engine, n, net->now, outbox);
+		execute(net, other, outbox, NULL);
+		poll_node(net, other);
+		net_session_up(net, n, other);
+	}
 }
 
 void

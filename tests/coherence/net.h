@@ -32,6 +32,8 @@
 #define NET_FLIGHTS_MAX 256
 #define NET_OPS_MAX 256
 #define NET_REGION_ID 7
+#define NET_STAGED_MAX 16
+#define NET_STATES_MAX 512		/* of a page, in a durable region */
 
 struct net_config {
 	uint16_t nodes;
@@ -42,6 +44,8 @@ struct net_config {
 	uint32_t bitmaps;		/* of sharer sets; 0 and sharers_coarse: coarse at once */
 	uint16_t node_id_max;		/* 0: nodes - 1 */
 	bool home_lost;			/* the homes are new, the region is not */
+	bool durable;
+	uint32_t persist_count;		/* 0: NET_STAGED_MAX */
 	/* As in tp_coherence_config. */
 	void (*slot_hint)(void *ctx, uint32_t slot, uint32_t offset, uint32_t bytes, bool later);
 	void *slot_hint_ctx;
@@ -67,6 +71,7 @@ struct net_op {
 	uint64_t old;		/* of an atomic */
 	uint32_t of;		/* settlement: of which op */
 	uint8_t fate;		/* of an atomic that was settled: enum net_fate */
+	uint32_t since;		/* persist: states of the page when it was asked for */
 };
 
 enum net_fate { FATE_UNKNOWN, FATE_RUN, FATE_NEVER };
@@ -81,7 +86,22 @@ struct net_flight {
 	struct tp_coherence_msg msg;
 };
 
+/* What a node was told to persist and has not yet. */
+struct net_staged {
+	uint32_t page;
+	bool contents;
+	uint64_t words[NET_WORDS];
+	uint16_t to;
+	struct tp_coherence_msg msg;
+};
+
 struct net_node {
+	struct net *net;
+	struct net_staged staged[NET_STAGED_MAX];
+	uint32_t staged_count;
+	/* Outlive the node. */
+	uint8_t pool_has[NET_PAGES_MAX];	/* enum tp_persisted */
+	uint64_t pool[NET_PAGES_MAX][NET_WORDS];
 	struct tp_coherence *engine;
 	struct tp_directory *directory;
 	uint64_t slots[NET_SLOTS_MAX][NET_WORDS];
@@ -102,6 +122,10 @@ struct net {
 	uint32_t op_count;
 	uint64_t latest[NET_PAGES_MAX][NET_WORDS];
 	bool page_lost[NET_PAGES_MAX];
+	/* Durable: what each page was, one after the other, and how far that lasts for sure. */
+	uint64_t states[NET_PAGES_MAX][NET_STATES_MAX][NET_WORDS];
+	uint32_t state_count[NET_PAGES_MAX];
+	uint32_t lasts[NET_PAGES_MAX];
 	uint64_t now;
 	uint64_t random_state;
 	uint64_t value_next;
@@ -145,6 +169,15 @@ void net_session_up(struct net *net, uint16_t a, uint16_t b);
 /* A node is gone for good: its sessions, then its fence. */
 void net_crash(struct net *net, uint16_t node);
 void net_fence(struct net *net, uint16_t node);
+
+/* Persist the first that a node was told to persist. false: there is nothing. */
+bool net_persist(struct net *net, uint16_t node);
+
+/*
+ * A home that crashed and was fenced is there again, with nothing but its pool. What is
+ * there must be no older than what was persisted for sure; it is the newest from now on.
+ */
+void net_restart(struct net *net, uint16_t node);
 
 /* Take time to the next timer. false: there is none within ns_max. */
 bool net_advance(struct net *net, uint64_t ns_max);

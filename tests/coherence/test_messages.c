@@ -24,7 +24,8 @@ static struct tp_outbox outbox = { .actions = actions, .capacity = TP_ACTIONS_PE
 static bool
 is_request(uint8_t type)
 {
-	return (type >= 1 && type <= TP_MSG_AMO) || type == TP_MSG_SETTLE;
+	return (type >= 1 && type <= TP_MSG_AMO) || type == TP_MSG_SETTLE ||
+		type == TP_MSG_PERSIST;
 }
 
 static uint32_t

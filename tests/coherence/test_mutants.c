@@ -12,6 +12,7 @@
 #include <cmocka.h>
 
 #include "model.h"
+#include "persist_random.h"
 #include "tp_coherence_mutants.h"
 
 #define SEEDS 20000
@@ -21,11 +22,24 @@ static const char *const names[] = {
 	TP_COHERENCE_MUTANT_LIST(AS_NAME)
 };
 
-static void
-test_mutant_any_is_caught(void **state)
+static const char *
+scenario_run(uint64_t seed, int mutant)
 {
 	static struct model_choices choices;
 	static struct model model;
+
+	if (mutant == MUTANT_persist_old_home || mutant == MUTANT_forget_pool)
+		return persist_random(seed, mutant);
+	model_random(&model, seed);
+	model.mutant = mutant;
+	choices.given = 0;
+	choices.random = seed + 1;
+	return model_run(&model, &choices, false);
+}
+
+static void
+test_mutant_any_is_caught(void **state)
+{
 	int survivors = 0;
 
 	for (int mutant = 1; mutant < TP_COHERENCE_MUTANT_COUNT; mutant++) {
@@ -34,13 +48,8 @@ test_mutant_any_is_caught(void **state)
 
 		if (mutant == MUTANT_batch_first_only)
 			continue;
-		for (seed = 0; seed < SEEDS && failure == NULL; seed++) {
-			model_random(&model, seed);
-			model.mutant = mutant;
-			choices.given = 0;
-			choices.random = seed + 1;
-			failure = model_run(&model, &choices, false);
-		}
+		for (seed = 0; seed < SEEDS && failure == NULL; seed++)
+			failure = scenario_run(seed, mutant);
 		printf("%-22s %s (seed %lu)\n", names[mutant],
 			failure != NULL ? failure : "SURVIVED", (unsigned long)seed - 1);
 		if (failure == NULL)
