@@ -59,6 +59,7 @@ struct bench {
 	enum bench_pmd pmd;
 	unsigned int mtu;	/* asked for; 0: what the PMD carries */
 	bool json;
+	bool quick;		/* a tenth of the samples, where there are many that take long */
 	bool neighbour;		/* also with a computing process on the measuring core */
 	const char *netns[2];	/* of each side, by name; NULL: one made for the run */
 	FILE *out;

@@ -112,7 +112,10 @@ static int
 idle_row(struct idle_bench *idle, const char *name, const char *unit, double scale,
 	 int (*once)(void *context, uint64_t *ticks), unsigned int count)
 {
-	const struct bench_plan plan = { .rounds = 1, .batch = count };
+	const struct bench_plan plan = {
+		.rounds = 1,
+		.batch = idle->bench->quick ? count / 10 : count,
+	};
 	struct bench_op op = { .once = once, .context = idle };
 	int ret = bench_interleave(&op, 1, &plan);
 

@@ -92,7 +92,7 @@ usage(FILE *out)
 {
 	fprintf(out, "usage: telepage-bench list\n"
 		     "       telepage-bench NAME [--pmd memif|af_packet|af_xdp|tap] [--mtu N] "
-		     "[--neighbour] [--json]\n"
+		     "[--neighbour] [--quick] [--json]\n"
 		     "                      [--netns A,B]   af_packet between devices net0, net1 "
 		     "of two namespaces\n");
 }
@@ -194,6 +194,7 @@ options_parse(struct bench *bench, int argc, char **argv)
 		{ "mtu", required_argument, NULL, 'm' },
 		{ "neighbour", no_argument, NULL, 'n' },
 		{ "json", no_argument, NULL, 'j' },
+		{ "quick", no_argument, NULL, 'q' },
 		{ "netns", required_argument, NULL, 'N' },
 		{ "help", no_argument, NULL, 'h' },
 		{ NULL, 0, NULL, 0 },
@@ -221,6 +222,9 @@ options_parse(struct bench *bench, int argc, char **argv)
 			break;
 		case 'j':
 			bench->json = true;
+			break;
+		case 'q':
+			bench->quick = true;
 			break;
 		case 'N':
 			if (!netns_parse(bench, optarg)) {
