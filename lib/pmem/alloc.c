@@ -70,8 +70,8 @@ chunk_kind(const struct tp_pmem_pool *pool, const struct heap_zone *zone,
 {
 	struct pmem_kind kind;
 
-	if (!pmem_kind_decode(media_word(pool, heap_kind_offset(zone, chunk)), &kind) ||
-			(kind.kind == PMEM_CHUNK_RUN && kind.class >= PMEM_CLASS_COUNT))
+	if (!pmem_kind_decode(media_word(pool, heap_kind_offset(zone, chunk)),
+			zone->chunk_count - (uint32_t)(chunk - zone->chunks), &kind))
 		kind = (struct pmem_kind){ .kind = PMEM_CHUNK_BODY };
 	return kind;
 }

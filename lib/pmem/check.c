@@ -193,11 +193,7 @@ check_chunk(struct check *check, const struct heap_zone *zone, uint32_t index)
 	struct pmem_kind kind, body;
 	uint32_t count = 1;
 
-	if (!pmem_kind_decode(*media_word(check, at), &kind) ||
-			kind.kind > PMEM_CHUNK_BODY ||
-			(kind.kind == PMEM_CHUNK_RUN && kind.class >= PMEM_CLASS_COUNT) ||
-			(kind.kind == PMEM_CHUNK_EXTENT &&
-			 (kind.number == 0 || kind.number > zone->chunk_count - index))) {
+	if (!pmem_kind_decode(*media_word(check, at), zone->chunk_count - index, &kind)) {
 		found(check, TP_PMEM_CHECK_LOST, at, "kind of the chunk at %#llx is damaged: what is "
 			"in it can be read, not freed; it is not allocated from",
 			(unsigned long long)chunk->offset);
@@ -211,7 +207,7 @@ check_chunk(struct check *check, const struct heap_zone *zone, uint32_t index)
 		return 1;
 	for (; count < kind.number; count++) {
 		at = heap_kind_offset(zone, chunk + count);
-		if (!pmem_kind_decode(*media_word(check, at), &body) || body.kind != PMEM_CHUNK_BODY)
+		if (!pmem_kind_decode(*media_word(check, at), 1, &body) || body.kind != PMEM_CHUNK_BODY)
 			found(check, TP_PMEM_CHECK_LOST, at, "part of the extent at %#llx is said to be "
 				"something else; the extent counts", (unsigned long long)chunk->offset);
 		check_bitmap(check, zone, chunk + count, &body);
@@ -255,9 +251,17 @@ check_device(struct check *check, struct tp_pmem_device *device)
 }
 
 int
-tp_pmem_pool_check(const char *path, bool repair, tp_pmem_check_fn *found_fn, void *context)
+tp_pmem_pool_check_on(struct tp_pmem_device *device, bool repair, tp_pmem_check_fn *found_fn,
+		      void *context)
 {
 	struct check check = { .repair = repair, .found = found_fn, .context = context };
+
+	return check_device(&check, device);
+}
+
+int
+tp_pmem_pool_check(const char *path, bool repair, tp_pmem_check_fn *found_fn, void *context)
+{
 	struct tp_pmem_device *device;
 	int lock_fd = pmem_lock_open(path, !repair);
 	int ret;
@@ -266,7 +270,7 @@ tp_pmem_pool_check(const char *path, bool repair, tp_pmem_check_fn *found_fn, vo
 		return lock_fd;
 	ret = tp_pmem_device_open(path, 0, !repair, &device);
 	if (ret == 0)
-		ret = check_device(&check, device);
+		ret = tp_pmem_pool_check_on(device, repair, found_fn, context);
 	close(lock_fd);
 	return ret;
 }

@@ -81,12 +81,15 @@ pmem_kind_word(struct pmem_kind kind)
 }
 
 bool
-pmem_kind_decode(uint64_t word, struct pmem_kind *kind)
+pmem_kind_decode(uint64_t word, uint32_t chunks, struct pmem_kind *kind)
 {
 	*kind = (struct pmem_kind){
 		.kind = word >> 16 & 0xf,
 		.class = (uint8_t)(word >> 20),
 		.number = (uint32_t)(word >> 32),
 	};
-	return pmem_kind_word(*kind) == word;
+	if (pmem_kind_word(*kind) != word || kind->kind > PMEM_CHUNK_BODY)
+		return false;
+	return kind->kind == PMEM_CHUNK_RUN ? kind->class < PMEM_CLASS_COUNT :
+		kind->kind != PMEM_CHUNK_EXTENT || (kind->number >= 1 && kind->number <= chunks);
 }

@@ -160,18 +160,18 @@ chunk_load(struct pmem_heap *heap, struct heap_zone *zone, uint32_t index)
 	struct pmem_kind kind;
 
 	chunk->state = HEAP_DAMAGED;
-	if (!pmem_kind_decode(media_word(heap, heap_kind_offset(zone, chunk)), &kind))
+	if (!pmem_kind_decode(media_word(heap, heap_kind_offset(zone, chunk)),
+			zone->chunk_count - index, &kind))
 		return 1;
 	if (kind.kind == PMEM_CHUNK_FREE) {
 		chunk->state = HEAP_FREE;
 		zone->free_words[index / 64] |= UINT64_C(1) << index % 64;
-	} else if (kind.kind == PMEM_CHUNK_RUN && kind.class < PMEM_CLASS_COUNT) {
+	} else if (kind.kind == PMEM_CHUNK_RUN) {
 		chunk->state = HEAP_RUN;
 		chunk->class = kind.class;
 		atomic_store_explicit(&chunk->is_listed, true, memory_order_relaxed);
 		TAILQ_INSERT_TAIL(&heap->lists[kind.class], chunk, item);
-	} else if (kind.kind == PMEM_CHUNK_EXTENT && kind.number >= 1 &&
-			kind.number <= zone->chunk_count - index) {
+	} else if (kind.kind == PMEM_CHUNK_EXTENT) {
 		chunk->state = HEAP_EXTENT;
 		chunk->extent_chunks = kind.number;
 		for (uint32_t i = 1; i < kind.number; i++)

@@ -47,8 +47,11 @@ struct pmem_kind {
 uint64_t pmem_bitmap_word(uint64_t bits);
 bool pmem_bitmap_word_is_sound(uint64_t word);
 uint64_t pmem_kind_word(struct pmem_kind kind);
-/** False: damaged. */
-bool pmem_kind_decode(uint64_t word, struct pmem_kind *kind);
+/**
+ * @param chunks  From this one to the end of its zone.
+ * @return False: damaged, or what cannot be.
+ */
+bool pmem_kind_decode(uint64_t word, uint32_t chunks, struct pmem_kind *kind);
 
 /*
  * error.c

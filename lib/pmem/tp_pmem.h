@@ -282,6 +282,13 @@ typedef void tp_pmem_check_fn(void *context, enum tp_pmem_check_verdict verdict,
 int tp_pmem_pool_check(const char *path, bool repair, tp_pmem_check_fn *found, void *context);
 
 /**
+ * The same on any device, which the check owns and closes. To look only, it must be one that
+ * was opened for reading: recovery writes to its private copy.
+ */
+int tp_pmem_pool_check_on(struct tp_pmem_device *device, bool repair, tp_pmem_check_fn *found,
+			  void *context);
+
+/**
  * What the last call of this thread that failed had to say beyond its errno.
  *
  * @return One line, "" when there is nothing; valid until the next call.
