@@ -14,21 +14,56 @@
 
 #define WALK_TEXT 160
 
+/* A tree cannot have more: what leads to more leads to some of them again and again. */
+static uint64_t
+nodes_max(const struct tp_pmem_pool *pool)
+{
+	struct tp_pmem_pool_info info;
+
+	tp_pmem_pool_info_get(pool, &info);
+	return info.bytes / BTREE_NODE_BYTES;
+}
+
+static int
+offset_compare(const void *a, const void *b)
+{
+	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Sorts; the first offset that is there twice, or 0. */
+static uint64_t
+twice_find(struct pmem_buffer *blocks)
+{
+	uint64_t *offsets = (uint64_t *)(void *)blocks->data;
+	size_t count = blocks->bytes / sizeof(*offsets);
+
+	if (count > 0)
+		qsort(offsets, count, sizeof(*offsets), offset_compare);
+	for (size_t i = 1; i < count; i++)
+		if (offsets[i] == offsets[i - 1])
+			return offsets[i];
+	return 0;
+}
+
 /*
  * Freeing: first find everything, so that nothing is freed of a tree that is damaged.
  */
 struct walk_free {
 	const struct tp_pmem_pool *pool;
 	uint64_t tree;
+	uint64_t nodes_left;
 	struct pmem_buffer blocks;	/* uint64_t */
 };
 
 static int
 block_note(struct walk_free *walk, uint64_t offset, uint64_t bytes)
 {
+	uint64_t block_bytes = tp_pmem_block_bytes(walk->pool, offset);
 	uint64_t *place;
 
-	if (tp_pmem_block_bytes(walk->pool, offset) < bytes)
+	if (block_bytes == 0 || block_bytes < bytes)
 		return pmem_error(EBADMSG, "btree: no block at offset %" PRIu64, offset);
 	place = pmem_buffer_extend(&walk->blocks, sizeof(*place));
 	if (place == NULL)
@@ -58,6 +93,8 @@ node_note(struct walk_free *walk, uint64_t offset, uint32_t level)
 
 	if (ret < 0)
 		return ret;
+	if (walk->nodes_left-- == 0)
+		return pmem_error(EBADMSG, "btree: nodes are used twice");
 	if (!btree_node_is_sound(node, walk->tree, offset) || node->level != level)
 		return pmem_error(EBADMSG, "btree: node at offset %" PRIu64 " is damaged", offset);
 	if (level > 0)
@@ -76,8 +113,12 @@ btree_free_below(struct tp_pmem_tx *tx, uint64_t tree, const struct btree_root *
 	struct walk_free walk = { .pool = tp_pmem_tx_pool(tx), .tree = tree };
 	int ret = 0;
 
+	walk.nodes_left = nodes_max(walk.pool);
 	if (root->height > 0)
 		ret = node_note(&walk, root->offset, root->height - 1);
+	if (ret == 0 && twice_find(&walk.blocks) != 0)
+		ret = pmem_error(EBADMSG, "btree: the block at offset %" PRIu64 " is used twice",
+			twice_find(&walk.blocks));
 	for (size_t at = 0; at < walk.blocks.bytes && ret == 0; at += sizeof(uint64_t)) {
 		uint64_t offset;
 
@@ -97,6 +138,7 @@ struct walk_check {
 	void *context;
 	int findings;
 	bool no_memory;
+	uint64_t nodes_left;
 	uint64_t key_count;
 	struct pmem_buffer blocks;	/* uint64_t */
 };
@@ -116,13 +158,17 @@ finding(struct walk_check *check, uint64_t offset, const char *format, ...)
 	check->found(check->context, TP_PMEM_CHECK_LOST, offset, text);
 }
 
+/* Is there the block that a node, or the head, at `from` names? */
 static bool
-block_check(struct walk_check *check, uint64_t offset, uint64_t bytes, const char *what)
+block_check(struct walk_check *check, uint64_t from, uint64_t offset, uint64_t bytes,
+	    const char *what)
 {
+	uint64_t block_bytes = tp_pmem_block_bytes(check->tree->pool, offset);
 	uint64_t *place;
 
-	if (tp_pmem_block_bytes(check->tree->pool, offset) < bytes) {
-		finding(check, offset, "btree %s: no block of %" PRIu64 " bytes there", what, bytes);
+	if (block_bytes == 0 || block_bytes < bytes) {
+		finding(check, from, "btree %s: no block of %" PRIu64 " bytes at %#" PRIx64, what,
+			bytes, offset);
 		return false;
 	}
 	place = pmem_buffer_extend(&check->blocks, sizeof(*place));
@@ -134,7 +180,7 @@ block_check(struct walk_check *check, uint64_t offset, uint64_t bytes, const cha
 }
 
 static void
-value_check(struct walk_check *check, const struct btree_item *item)
+value_check(struct walk_check *check, uint64_t leaf, const struct btree_item *item)
 {
 	const struct tp_pmem_pool *pool = check->tree->pool;
 	struct btree_out out;
@@ -143,7 +189,7 @@ value_check(struct walk_check *check, const struct btree_item *item)
 	if ((item->word & BTREE_WORD_OUT) == 0)
 		return;
 	memcpy(&out, item->tail, sizeof(out));
-	if (!block_check(check, out.offset, out.bytes, "value"))
+	if (!block_check(check, leaf, out.offset, out.bytes, "value"))
 		return;
 	if (tp_pmem_crc(0, tp_pmem_ptr(pool, out.offset), out.bytes) != out.crc)
 		finding(check, out.offset, "btree value: %u bytes are damaged, one value is lost",
@@ -160,18 +206,21 @@ items_compare(const struct btree_item *a, const struct btree_item *b)
 }
 
 static void
-node_check(struct walk_check *check, uint64_t offset, uint32_t level, const struct btree_item *low,
-	   const struct btree_item *high)
+node_check(struct walk_check *check, uint64_t from, uint64_t offset, uint32_t level,
+	   const struct btree_item *low, const struct btree_item *high)
 {
 	const char *what = level > 0 ? "node" : "leaf";
 	const struct btree_node *node = btree_node_at(check->tree, offset);
 	struct btree_item items[2];	/* this one and the one before */
 
+	if (check->nodes_left == 0)
+		return;		/* said once, below */
+	check->nodes_left--;
 	if (offset % BTREE_NODE_BYTES != 0) {
-		finding(check, offset, "btree %s: no node can be there", what);
+		finding(check, from, "btree %s: no node can be at %#" PRIx64, what, offset);
 		return;
 	}
-	if (!block_check(check, offset, BTREE_NODE_BYTES, what))
+	if (!block_check(check, from, offset, BTREE_NODE_BYTES, what))
 		return;
 	if (!btree_node_is_sound(node, check->tree->offset, offset) || node->level != level) {
 		finding(check, offset, "btree %s: damaged, %s lost", what,
@@ -189,59 +238,45 @@ node_check(struct walk_check *check, uint64_t offset, uint32_t level, const stru
 				(high != NULL && items_compare(item, high) >= 0))
 			finding(check, offset, "btree %s: keys out of order", what);
 		if (level == 0)
-			value_check(check, item);
+			value_check(check, offset, item);
 		else if (i == 0)
-			node_check(check, node->child, level - 1, low, item);
+			node_check(check, offset, node->child, level - 1, low, item);
 		else
-			node_check(check, last->word, level - 1, last, item);
+			node_check(check, offset, last->word, level - 1, last, item);
 	}
 	if (level > 0 && node->count == 0)
-		node_check(check, node->child, level - 1, low, high);
+		node_check(check, offset, node->child, level - 1, low, high);
 	else if (level > 0)
-		node_check(check, items[(node->count - 1) % 2].word, level - 1,
+		node_check(check, offset, items[(node->count - 1) % 2].word, level - 1,
 			&items[(node->count - 1) % 2], high);
-}
-
-static int
-offset_compare(const void *a, const void *b)
-{
-	uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Nothing belongs to two. */
-static void
-blocks_check(struct walk_check *check)
-{
-	uint64_t *blocks = (uint64_t *)(void *)check->blocks.data;
-	size_t count = check->blocks.bytes / sizeof(*blocks);
-
-	if (count > 0)
-		qsort(blocks, count, sizeof(*blocks), offset_compare);
-	for (size_t i = 1; i < count; i++)
-		if (blocks[i] == blocks[i - 1])
-			finding(check, blocks[i], "btree: a block is used twice");
 }
 
 int
 tp_pmem_btree_check(struct tp_pmem_btree *tree, tp_pmem_check_fn *found, void *context)
 {
 	const struct btree_head *head = btree_head_at(tree);
-	struct walk_check check = { .tree = tree, .found = found, .context = context };
+	struct walk_check check = {
+		.tree = tree,
+		.found = found,
+		.context = context,
+		.nodes_left = nodes_max(tree->pool),
+	};
+	uint64_t twice;
 
 	if (btree_head_verify(tree->pool, tree->offset) < 0) {
 		finding(&check, tree->offset, "btree: head is damaged, the tree is lost");
 		return check.findings;
 	}
 	if (head->main.height > 0)
-		node_check(&check, head->main.offset, head->main.height - 1, NULL, NULL);
+		node_check(&check, tree->offset, head->main.offset, head->main.height - 1, NULL, NULL);
 	else if (head->main.offset != 0)
 		finding(&check, tree->offset, "btree: no height, but a root");
 	if (check.findings == 0 && check.key_count != head->main.count)
 		finding(&check, tree->offset, "btree: %" PRIu64 " keys, but %" PRIu64 " counted",
 			check.key_count, head->main.count);
-	blocks_check(&check);
+	twice = twice_find(&check.blocks);
+	if (twice != 0)
+		finding(&check, twice, "btree: a block is used twice");
 	pmem_buffer_fini(&check.blocks);
 	return check.no_memory ? -ENOMEM : check.findings;
 }

@@ -10,11 +10,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "btree_priv.h"
 #include "heap.h"
 #include "pmem_priv.h"
 #include "pool_file.h"
@@ -103,11 +105,129 @@ test_forged_kinds_are_damage(void **state)
 	}
 }
 
+static struct tp_pmem_tx *
+begin(struct tp_pmem_pool *pool)
+{
+	struct tp_pmem_tx *tx = NULL;
+
+	assert_int_equal(tp_pmem_tx_begin(pool, &tx), 0);
+	return tx;
+}
+
+struct finding {
+	unsigned int count;
+	uint64_t offset;
+};
+
+static void
+found(void *context, enum tp_pmem_check_verdict verdict, uint64_t offset, const char *text)
+{
+	struct finding *finding = context;
+
+	if (verdict != TP_PMEM_CHECK_NOTE) {
+		finding->count++;
+		finding->offset = offset;
+	}
+}
+
+/* A tree of one inner node a level, all of whose children are the one below it. */
+static uint64_t
+tower_make(struct tp_pmem_pool *pool, uint32_t height)
+{
+	struct tp_pmem_tx *tx = begin(pool);
+	struct btree_item items[100];
+	uint64_t tree, below = 0, offset;
+	struct btree_head *head;
+	char keys[100][4];
+
+	assert_int_equal(tp_pmem_btree_create(tx, &tree), 0);
+	for (uint32_t level = 0; level < height; level++) {
+		uint32_t count = level == 0 ? 0 : RTE_DIM(items);
+
+		for (uint32_t i = 0; i < count; i++) {
+			snprintf(keys[i], sizeof(keys[i]), "%03u", i);
+			items[i] = (struct btree_item){ below, (uint8_t *)keys[i], NULL, 3, 0 };
+		}
+		assert_int_equal(tp_pmem_tx_alloc(tx, BTREE_NODE_BYTES, 0, &offset), 0);
+		btree_node_build(tp_pmem_ptr(pool, offset), level, tree, below, items, count);
+		btree_node_seal(tp_pmem_ptr(pool, offset), offset);
+		below = offset;
+	}
+	head = tp_pmem_ptr(pool, tree);
+	assert_int_equal(tp_pmem_tx_add_range(tx, head, sizeof(*head)), 0);
+	head->main = (struct btree_root){ .offset = below, .height = height };
+	head->crc = tp_pmem_crc((uint32_t)(tree / 64), &head->reserved, 52);
+	assert_int_equal(tp_pmem_tx_commit(tx, 0), 0);
+	return tree;
+}
+
+/* 100^10 ways lead to the leaf: neither the check nor the destruction walks them all. */
+static void
+test_forged_tree_with_shared_nodes_is_damage(void **state)
+{
+	struct tp_pmem_pool *pool = pool_make();
+	uint64_t offset = tower_make(pool, 11);
+	struct finding finding = { 0 };
+	struct tp_pmem_btree *tree;
+	struct tp_pmem_tx *tx;
+
+	assert_int_equal(tp_pmem_btree_open(pool, offset, &tree), 0);
+	assert_true(tp_pmem_btree_check(tree, found, &finding) > 0);
+	assert_true(finding.count > 0);
+	tp_pmem_btree_close(tree);
+	tx = begin(pool);
+	assert_int_equal(tp_pmem_btree_destroy(tx, offset), -EBADMSG);
+	tp_pmem_tx_abort(tx);
+	/* Two ways to one leaf: found before the first block is freed. */
+	offset = tower_make(pool, 2);
+	tx = begin(pool);
+	assert_int_equal(tp_pmem_btree_destroy(tx, offset), -EBADMSG);
+	assert_int_equal(tp_pmem_tx_commit(tx, 0), 0);
+	assert_int_not_equal(tp_pmem_block_bytes(pool, offset), 0);
+	assert_int_equal(tp_pmem_block_bytes(pool,
+		((struct btree_head *)tp_pmem_ptr(pool, offset))->main.offset), BTREE_NODE_BYTES);
+	pool_file_close(pool);
+}
+
+/* A long value that is nowhere, of no bytes: named at the leaf, and never freed. */
+static void
+test_forged_value_nowhere_is_damage(void **state)
+{
+	struct tp_pmem_pool *pool = pool_make();
+	const struct btree_out out = { .offset = UINT64_C(1) << 40 };
+	struct btree_item item = { BTREE_WORD_OUT | UINT64_C(3) << 48, (const uint8_t *)"key",
+		(const uint8_t *)&out, 3, sizeof(out) };
+	struct tp_pmem_tx *tx;
+	uint64_t offset = tower_make(pool, 1);
+	struct btree_head *head = tp_pmem_ptr(pool, offset);
+	struct finding finding = { 0 };
+	struct tp_pmem_btree *tree;
+
+	tx = begin(pool);
+	assert_int_equal(tp_pmem_tx_add_range(tx, tp_pmem_ptr(pool, head->main.offset),
+		BTREE_NODE_BYTES), 0);
+	btree_node_build(tp_pmem_ptr(pool, head->main.offset), 0, offset, 0, &item, 1);
+	btree_node_seal(tp_pmem_ptr(pool, head->main.offset), head->main.offset);
+	assert_int_equal(tp_pmem_tx_commit(tx, 0), 0);
+	assert_int_equal(tp_pmem_btree_open(pool, offset, &tree), 0);
+	assert_int_equal(tp_pmem_btree_check(tree, found, &finding), 1);
+	assert_int_equal(finding.offset, head->main.offset);
+	tp_pmem_btree_close(tree);
+	tx = begin(pool);
+	assert_int_equal(tp_pmem_btree_destroy(tx, offset), -EBADMSG);
+	assert_int_equal(tp_pmem_tx_commit(tx, 0), 0);
+	assert_int_equal(tp_pmem_block_bytes(pool, head->main.offset), BTREE_NODE_BYTES);
+	pool_file_close(pool);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup_teardown(test_forged_kinds_are_damage, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forged_tree_with_shared_nodes_is_damage, setup,
+			teardown),
+		cmocka_unit_test_setup_teardown(test_forged_value_nowhere_is_damage, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
