@@ -9,6 +9,7 @@
  * Records lie in a leaf as they came: a walk in the view itself waits for memory at each. A
  * copy reads a leaf from begin to end, and while it is walked the next one is fetched.
  */
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -161,6 +162,42 @@ leaf_place(struct tp_pmem_btree_cursor *cursor, const struct cursor_target *targ
 	return cursor->index < count;
 }
 
+static int
+key_compare(const struct btree_key *a, const struct btree_key *b)
+{
+	uint32_t words = (RTE_MIN(a->bytes, b->bytes) + 7) / 8;
+
+	for (uint32_t i = 0; i < words; i++)
+		if (a->words[i] != b->words[i])
+			return a->words[i] < b->words[i] ? -1 : 1;
+	return a->bytes < b->bytes ? -1 : a->bytes > b->bytes;
+}
+
+/*
+ * The target that lies behind the bound of a leaf without it: what begins there, or lies
+ * below it. False: that is no progress, so the keys of the nodes above are out of order.
+ */
+static bool
+target_pass(struct tp_pmem_btree_cursor *cursor, const struct cursor_bound *bound,
+	    struct cursor_target *target)
+{
+	struct btree_key last;
+	int order = target->back ? -1 : 1;
+
+	if (target->key != NULL)
+		last = *target->key;
+	btree_key_set(&cursor->key, bound->key, bound->bytes);
+	if (target->key != NULL) {
+		int moved = key_compare(&cursor->key, &last) * order;
+
+		if (moved < 0 || (moved == 0 && (!target->back || target->strict)))
+			return false;
+	}
+	target->key = &cursor->key;
+	target->strict = target->back;
+	return true;
+}
+
 /* Go there. 0; -ENOENT: before the first, or after the last; -EBADMSG. */
 static int
 cursor_seek(struct tp_pmem_btree_cursor *cursor, struct cursor_target target)
@@ -191,10 +228,12 @@ cursor_seek(struct tp_pmem_btree_cursor *cursor, struct cursor_target target)
 		}
 		if (bound->bytes == 0)
 			break;
-		/* In the neighbour, then: what begins with its bound, or lies below ours. */
-		btree_key_set(&cursor->key, bound->key, bound->bytes);
-		target.key = &cursor->key;
-		target.strict = target.back;
+		/* In the neighbour, then. */
+		if (!target_pass(cursor, bound, &target)) {
+			cursor->place = CURSOR_NOWHERE;
+			return pmem_error(EBADMSG, "btree: keys are out of order above the leaf at "
+				"offset %" PRIu64, cursor->ref.offset);
+		}
 	}
 	cursor->place = target.back ? CURSOR_BEFORE : CURSOR_AFTER;
 	return -ENOENT;

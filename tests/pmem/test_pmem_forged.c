@@ -189,6 +189,44 @@ test_forged_tree_with_shared_nodes_is_damage(void **state)
 	pool_file_close(pool);
 }
 
+/* Separators out of order, and empty leaves: a cursor that looks for a key gives up. */
+static void
+test_forged_separators_end_a_search(void **state)
+{
+	static const char * const keys[] = { "m", "c", "x" };
+	struct tp_pmem_pool *pool = pool_make();
+	uint64_t offset = tower_make(pool, 2);
+	const struct btree_head *head = tp_pmem_ptr(pool, offset);
+	struct btree_node *root = tp_pmem_ptr(pool, head->main.offset);
+	struct tp_pmem_btree_cursor *cursor;
+	uint64_t leaf = root->child;
+	struct btree_item items[RTE_DIM(keys)];
+	struct tp_pmem_btree *tree;
+	unsigned int refused = 0;
+	struct tp_pmem_tx *tx = begin(pool);
+
+	for (uint32_t i = 0; i < RTE_DIM(keys); i++)
+		items[i] = (struct btree_item){ leaf, (const uint8_t *)keys[i], NULL, 1, 0 };
+	assert_int_equal(tp_pmem_tx_add_range(tx, root, sizeof(*root)), 0);
+	btree_node_build(root, 1, offset, leaf, items, RTE_DIM(keys));
+	btree_node_seal(root, head->main.offset);
+	assert_int_equal(tp_pmem_tx_commit(tx, 0), 0);
+	assert_int_equal(tp_pmem_btree_open(pool, offset, &tree), 0);
+	assert_int_equal(tp_pmem_btree_cursor_open(tree, &cursor), 0);
+	for (char key = 'a'; key <= 'z'; key++)
+		for (int how = TP_PMEM_BTREE_AT_OR_AFTER; how <= TP_PMEM_BTREE_AT_OR_BEFORE; how++) {
+			int ret = tp_pmem_btree_cursor_move(cursor, how, &key, 1, NULL, NULL, NULL,
+				NULL);
+
+			assert_true(ret == -ENOENT || ret == -EBADMSG);
+			refused += ret == -EBADMSG;
+		}
+	assert_true(refused > 0);
+	tp_pmem_btree_cursor_close(cursor);
+	tp_pmem_btree_close(tree);
+	pool_file_close(pool);
+}
+
 /* A long value that is nowhere, of no bytes: named at the leaf, and never freed. */
 static void
 test_forged_value_nowhere_is_damage(void **state)
@@ -227,6 +265,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_forged_kinds_are_damage, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forged_tree_with_shared_nodes_is_damage, setup,
 			teardown),
+		cmocka_unit_test_setup_teardown(test_forged_separators_end_a_search, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forged_value_nowhere_is_damage, setup, teardown),
 	};
 
