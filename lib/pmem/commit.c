@@ -52,7 +52,7 @@ pmem_record_entries(const struct tp_pmem_pool *pool, const struct pmem_record *r
 	*end = (const uint8_t *)record + rte_le_to_cpu_32(record->bytes);
 	if ((rte_le_to_cpu_32(record->flags) & PMEM_RECORD_EXTERNAL) == 0)
 		return 0;
-	if (pmem_entry_next(&at, *end, pool->device->bytes, &entry) != 1 ||
+	if (pmem_entry_next(pool, &at, *end, &entry) != 1 ||
 			entry.kind != PMEM_ENTRY_DIRECT || *end - at != sizeof(uint64_t))
 		return -EBADMSG;
 	*begin = pool->device->media + entry.offset;
@@ -82,7 +82,7 @@ entries_apply(struct tp_pmem_pool *pool, struct pmem_lane *lane, const uint8_t *
 	bool streamed = false;
 	struct pmem_entry entry;
 
-	while (pmem_entry_next(&at, end, pool->device->bytes, &entry) == 1) {
+	while (pmem_entry_next(pool, &at, end, &entry) == 1) {
 		pmem_entry_apply(pool->device, &entry, &streamed);
 		home_note(lane, pool->device, &entry);
 		pmem_count(&lane->stats.home_bytes, entry.bytes);
@@ -347,7 +347,7 @@ lane_flush_log(struct tp_pmem_pool *pool, struct pmem_lane *lane)
 		struct pmem_entry entry;
 
 		if (pmem_record_entries(pool, record, &at, &end) == 0)
-			while (pmem_entry_next(&at, end, pool->device->bytes, &entry) == 1)
+			while (pmem_entry_next(pool, &at, end, &entry) == 1)
 				home_flush(pool, entry.offset, entry.bytes,
 					entry.kind != PMEM_ENTRY_DIRECT &&
 					!pmem_entry_streams(pool->device, &entry));

@@ -65,11 +65,24 @@ pmem_entry_direct(struct pmem_buffer *buffer, uint64_t offset, uint64_t bytes)
 	return entry_start(buffer, PMEM_ENTRY_DIRECT, offset, bytes, 0) == NULL ? -ENOMEM : 0;
 }
 
+/* In the root table, or from the first zone on: nobody logs a store to the log. */
 static bool
-entry_is_sound(const struct pmem_entry *entry, uint64_t pool_bytes)
+range_is_logged(const struct tp_pmem_pool *pool, uint64_t offset, uint64_t bytes)
 {
-	if (entry->bytes == 0 || entry->offset < PMEM_ROOT_OFFSET || entry->offset > pool_bytes ||
-			entry->bytes > pool_bytes - entry->offset)
+	uint64_t begin = PMEM_ROOT_OFFSET;
+	uint64_t end = begin + TP_PMEM_ROOT_COUNT * sizeof(struct pmem_root);
+
+	if (offset >= end) {
+		begin = rte_le_to_cpu_64(pool->super.zones[0].offset);
+		end = pool->device->bytes;
+	}
+	return bytes > 0 && offset >= begin && offset <= end && bytes <= end - offset;
+}
+
+static bool
+entry_is_sound(const struct tp_pmem_pool *pool, const struct pmem_entry *entry)
+{
+	if (!range_is_logged(pool, entry->offset, entry->bytes))
 		return false;
 	switch (entry->kind) {
 	case PMEM_ENTRY_SET:
@@ -85,7 +98,7 @@ entry_is_sound(const struct pmem_entry *entry, uint64_t pool_bytes)
 }
 
 int
-pmem_entry_next(const uint8_t **at, const uint8_t *end, uint64_t pool_bytes,
+pmem_entry_next(const struct tp_pmem_pool *pool, const uint8_t **at, const uint8_t *end,
 		struct pmem_entry *entry)
 {
 	const uint8_t *p = *at;
@@ -106,7 +119,7 @@ pmem_entry_next(const uint8_t **at, const uint8_t *end, uint64_t pool_bytes,
 		memcpy(&entry->bytes, p, 8);
 		p += 8;
 	}
-	if (!entry_is_sound(entry, pool_bytes))
+	if (!entry_is_sound(pool, entry))
 		return -EBADMSG;
 	payload_bytes = entry->kind == PMEM_ENTRY_DIRECT ? 0 :
 		entry->kind == PMEM_ENTRY_WRITE ? padded(entry->bytes) : 8;

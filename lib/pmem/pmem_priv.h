@@ -105,9 +105,10 @@ int pmem_entry_word(struct pmem_buffer *buffer, enum pmem_entry_kind kind, uint6
 int pmem_entry_direct(struct pmem_buffer *buffer, uint64_t offset, uint64_t bytes);
 
 /**
- * Take the next entry. 1; 0: no more; -EBADMSG: not an entry, or it reaches over pool_bytes.
+ * Take the next entry. 1; 0: no more; -EBADMSG: not an entry, or its range is not in the root
+ * table or the heap.
  */
-int pmem_entry_next(const uint8_t **at, const uint8_t *end, uint64_t pool_bytes,
+int pmem_entry_next(const struct tp_pmem_pool *pool, const uint8_t **at, const uint8_t *end,
 		    struct pmem_entry *entry);
 
 /** Does a commit bring it home past the caches, and wait for that? */

@@ -52,7 +52,7 @@ entries_are_sound(const struct tp_pmem_pool *pool, const struct pmem_record *rec
 		if (crc != tp_pmem_crc(0, at, (size_t)(end - at)))
 			return false;
 	}
-	while ((ret = pmem_entry_next(&at, end, pool->device->bytes, &entry)) == 1)
+	while ((ret = pmem_entry_next(pool, &at, end, &entry)) == 1)
 		;
 	return ret == 0;
 }
@@ -149,7 +149,7 @@ directs_collect(struct recovery *recovery, const struct found *found, size_t cou
 
 		if (pmem_record_entries(recovery->pool, found[i].record, &at, &end) < 0)
 			continue;
-		while (pmem_entry_next(&at, end, recovery->pool->device->bytes, &entry) == 1) {
+		while (pmem_entry_next(recovery->pool, &at, end, &entry) == 1) {
 			struct direct *direct;
 
 			if (entry.kind != PMEM_ENTRY_DIRECT)
@@ -212,8 +212,13 @@ static void
 entry_redo(const struct recovery *recovery, struct pmem_entry entry, uint64_t seq)
 {
 	struct tp_pmem_device *device = recovery->pool->device;
+	const uint8_t *media = device->media + entry.offset;
 	const struct direct *over = NULL;
 
+	/* A record that stores over itself is none of ours. */
+	if (entry.kind == PMEM_ENTRY_WRITE && entry.payload < media + entry.bytes &&
+			media < entry.payload + entry.bytes)
+		return;
 	if (entry.kind == PMEM_ENTRY_WRITE)
 		over = direct_over(recovery, entry.offset, entry.bytes, seq);
 	while (over != NULL) {
@@ -257,7 +262,7 @@ redo(struct recovery *recovery)
 
 		if (pmem_record_entries(recovery->pool, found[i].record, &at, &end) < 0)
 			continue;
-		while (pmem_entry_next(&at, end, recovery->pool->device->bytes, &entry) == 1)
+		while (pmem_entry_next(recovery->pool, &at, end, &entry) == 1)
 			entry_redo(recovery, entry, found[i].seq);
 	}
 	recovery->pool->recovered_count = count;

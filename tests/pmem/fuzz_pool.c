@@ -508,8 +508,9 @@ patch_apply(const struct patch *patch)
 	case HOW_ADD:
 		value += old;
 		break;
-	case HOW_TARGET:	/* where something else is */
+	case HOW_TARGET:	/* where something else is; of an entry of the log only the offset */
 		value = target_of((uint8_t)value)->offset + (value >> 8 & 0xff);
+		value |= old & UINT64_MAX << PMEM_ENTRY_OFFSET_BITS;
 		break;
 	}
 	memcpy(at, &value, bytes);

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -258,6 +259,66 @@ test_forged_value_nowhere_is_damage(void **state)
 	pool_file_close(pool);
 }
 
+/* A record of the lane at a position, with a checksum that holds. */
+static void
+record_forge(const char *name, uint64_t position, uint64_t seq, uint64_t epoch,
+	     const struct pmem_buffer *entries)
+{
+	struct pmem_record *record = calloc(1, sizeof(*record) + entries->bytes);
+	int fd = open(name, O_RDWR);
+
+	assert_non_null(record);
+	*record = (struct pmem_record){
+		.bytes = (uint32_t)(sizeof(*record) + entries->bytes),
+		.seq = seq,
+		.epoch = epoch,
+	};
+	memcpy(record + 1, entries->data, entries->bytes);
+	record->crc = pmem_record_crc(record, 0, position);
+	assert_true(fd >= 0);
+	assert_int_equal(pwrite(fd, record, record->bytes, (off_t)(PMEM_LOG_OFFSET + position)),
+		record->bytes);
+	close(fd);
+	free(record);
+}
+
+/*
+ * Redo would make the second record longer after it was looked at, so that what lies behind it
+ * counts, which is an entry that reaches over the end of the pool.
+ */
+static void
+test_forged_record_cannot_change_the_log(void **state)
+{
+	static const uint32_t longer = 8192;
+	const uint64_t behind[2] = { ZONE | (uint64_t)PMEM_ENTRY_WRITE << PMEM_ENTRY_OFFSET_BITS,
+		POOL_BYTES - ZONE };
+	struct tp_pmem_pool *pool = pool_make();
+	uint64_t root = tp_pmem_root_get(pool, "root"), epoch = pool->epoch;
+	uint64_t seq = UINT64_C(1) << 20, value = 1;
+	struct pmem_buffer entries = { 0 };
+	char copy[POOL_FILE_CHARS];
+	int fd;
+
+	pool_file_path(copy, "forged-log");
+	assert_int_equal(tp_pmem_pool_checkpoint(pool), 0);
+	pool_file_copy(path, copy);
+	pool_file_close(pool);
+	assert_int_equal(pmem_entry_write(&entries, PMEM_LOG_OFFSET + 128 + 4, &longer, 4), 0);
+	record_forge(copy, 0, seq, epoch, &entries);
+	entries.bytes = 0;
+	assert_int_equal(pmem_entry_write(&entries, root, &value, sizeof(value)), 0);
+	record_forge(copy, 128, seq + 1, epoch, &entries);
+	fd = open(copy, O_RDWR);
+	assert_int_equal(pwrite(fd, behind, sizeof(behind), PMEM_LOG_OFFSET + 128 +
+		sizeof(struct pmem_record) + (off_t)entries.bytes), sizeof(behind));
+	close(fd);
+	pool = pool_file_open(copy);
+	assert_int_equal(pool->recovered_count, 0);
+	assert_int_equal(*(uint64_t *)tp_pmem_ptr(pool, root), 0);
+	pool_file_close(pool);
+	pmem_buffer_fini(&entries);
+}
+
 int
 main(void)
 {
@@ -266,6 +327,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_forged_tree_with_shared_nodes_is_damage, setup,
 			teardown),
 		cmocka_unit_test_setup_teardown(test_forged_separators_end_a_search, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_forged_record_cannot_change_the_log, setup,
+			teardown),
 		cmocka_unit_test_setup_teardown(test_forged_value_nowhere_is_damage, setup, teardown),
 	};
 
