@@ -192,7 +192,9 @@ fuzz_run()
 	for target in "$dir"/tests/fuzz_*; do
 		[ -f "$target" ] && [ -x "$target" ] || continue
 		case $(basename "$target") in
-		fuzz_client | fuzz_packet | fuzz_message | fuzz_codec) slow+=("$target" 60) ;;
+		fuzz_client | fuzz_frame | fuzz_packet | fuzz_worker | fuzz_message | fuzz_codec)
+			slow+=("$target" 60)
+			;;
 		*) fast+=("$target" 5) ;;
 		esac
 	done

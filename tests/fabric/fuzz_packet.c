@@ -74,12 +74,18 @@ int
 LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct sim_faults calm = { .delay_ns = 2000 };
+	/* As little memory as there can be: an endpoint is made for each input. */
+	static const struct tp_endpoint_config small = {
+		.peer_max = 2,
+		.tx_frames = TP_ENDPOINT_TX_FRAMES_MIN,
+		.rx_frames = TP_ENDPOINT_RX_FRAMES_MIN,
+	};
 	static uint8_t message[4000];
 	struct last valid = { .length = 0 };
 	struct sim_cluster c;
 	uint8_t frame[FRAME_MAX];
 
-	sim_cluster_init(&c, 2, 1, &calm, NULL, 1500);
+	sim_cluster_init(&c, 2, 1, &calm, &small, 1500);
 	sim_cluster_connect(&c);
 	sim_net_tap(c.net, last_tap, &valid);
 	sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_REQUEST, message, sizeof(message));
