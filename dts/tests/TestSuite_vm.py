@@ -11,6 +11,11 @@ from vm.image import VmMissing, prepare
 from vm.machine import Machine
 
 NODES = 3
+KINDS = ("virtio", "e1000e")
+# What is run on each kind of card: suite, workers for the one queue.
+RUNS = (("port", 1),) if not FULL else tuple(
+    (name, workers) for name in ("port", "sharing", "atomics", "kill_client", "kill_node")
+    for workers in (1, 2))
 
 
 class TestVm(TestSuite):
@@ -27,7 +32,7 @@ class TestVm(TestSuite):
         except VmMissing as reason:
             self.skip(str(reason))
 
-    def suites_pass(self, machine: Machine, *words: str, seconds: float = 280) -> None:
+    def suites_pass(self, machine: Machine, *words: str, seconds: float) -> None:
         """Run suites inside; none may fail, nor be skipped."""
         output = machine.run(
             "suites", sys.executable, ROOT / "dts" / "run.py", "--build-dir", self.build, *words,
@@ -37,40 +42,13 @@ class TestVm(TestSuite):
         passed, _, skipped = (int(word) for word in output.splitlines()[-1].split()[::2])
         self.verify(passed > 0 and skipped == 0, f"{passed} passed, {skipped} skipped")
 
-    def cards_pass(self, kind: str) -> None:
+    def cards_pass(self, kind: str, name: str, workers: int) -> None:
         """Boot a machine with such cards and run what they must pass."""
         machine = Machine(self.lab, self.image, nics=(kind,) * NODES)
         machine.boot()
         machine.nics_bind()
-        self.suites_pass(machine, "port", "--variant", "pci,1")
-        if FULL:
-            self.suites_pass(machine, "port", "--variant", "pci,2")
-            for name in ("sharing", "atomics", "kill_client", "kill_node"):
-                for workers in (1, 2):
-                    self.suites_pass(machine, name, "--variant", f"pci,{workers}", seconds=900)
+        self.suites_pass(machine, name, "--variant", f"pci,{workers}", seconds=900)
         machine.power_off()
-
-    def test_nodes_on_virtio_cards_pass_the_suites(self) -> None:
-        """DPDK's net_virtio on the kernel's vfio-pci, behind an IOMMU.
-
-        Steps:
-            Run suite port in the machine: a file, atomics, a killed program, a killed
-            node. With --full also sharing, atomics, kill_client and kill_node, with one
-            and with two workers for the one queue.
-        Verify:
-            They pass, nothing is skipped, the machine ends in order.
-        """
-        self.cards_pass("virtio")
-
-    def test_nodes_on_e1000e_cards_pass_the_suites(self) -> None:
-        """The same with net_e1000_em.
-
-        Steps:
-            As above.
-        Verify:
-            As above.
-        """
-        self.cards_pass("e1000e")
 
     def test_command_that_hangs_ends_with_its_machine(self) -> None:
         """What suites rely on: commands have a status, an output, and an end.
@@ -94,3 +72,23 @@ class TestVm(TestSuite):
         self.verify(not machine.is_running, "a machine whose command hangs goes on")
         machine.boot()
         machine.run("state", "sh", "-c", "[ ! -e /tmp/old ] && [ -e /vm/old ]")
+
+
+def run_add(kind: str, name: str, workers: int) -> None:
+    """A case of its own for each, so that each can be run alone."""
+    def case(self: TestVm) -> None:
+        self.cards_pass(kind, name, workers)
+
+    case.__doc__ = f"""DPDK's driver of {kind} on the kernel's vfio-pci, behind an IOMMU.
+
+    Steps:
+        Run suite {name} in a machine with three such cards, {workers} workers a node.
+    Verify:
+        It passes, nothing is skipped, the machine ends in order.
+    """
+    setattr(TestVm, f"test_{name}_passes_on_{kind}_cards_{workers}", case)
+
+
+for _kind in KINDS:
+    for _name, _workers in RUNS:
+        run_add(_kind, _name, _workers)

@@ -2,17 +2,17 @@
 # Copyright (c) 2026 Telepage developers
 """Persistent memory in a virtual machine whose power is cut."""
 
-import random
+import os
 import re
 import shutil
 import time
 
-from suite import FULL, TestSuite
+from suite import FULL, TestSuite, chance, times
 from vm.image import VmMissing, prepare
 from vm.machine import Machine
 from vm.nvdimm import TOOLS, Nvdimms, nvdimm_make
 
-CUTS = 50 if FULL else 2
+CUTS = (2, 50)  # usually, with --full
 FILE_SYSTEMS = ("ext4", "xfs")
 
 
@@ -76,7 +76,7 @@ class TestVmNvdimm(TestSuite):
             libpmem2 sees the granularity of cache lines; after each cut the file systems
             mount, the newest record is whole, and not older than was said to be durable.
         """
-        chance = random.Random()
+        moments = chance(int.from_bytes(os.urandom(4)))
         machine, nvdimms = self.machine(512, 512, 64)
         self.verify(nvdimms.domain(0) == "memory_controller", nvdimms.domain(0))
         for i, file_system in enumerate(FILE_SYSTEMS):
@@ -85,8 +85,8 @@ class TestVmNvdimm(TestSuite):
         places = self.places(nvdimms)
         for place in places:
             self.verify_granularity(machine, place, "cache line")
-        for _ in range(CUTS):
-            said = self.count_until_cut(machine, places, chance.uniform(0, 1.5))
+        for _ in range(times(*CUTS)):
+            said = self.count_until_cut(machine, places, moments.uniform(0, 1.5))
             machine.boot()
             nvdimms.find()
             places = self.places(nvdimms)
