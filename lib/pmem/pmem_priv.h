@@ -191,6 +191,9 @@ pmem_media_offset(const struct tp_pmem_pool *pool, const void *media)
 /** Descriptor of a file with its lock, or -errno: -EBUSY, of open(). */
 int pmem_lock_open(const char *path, bool read_only);
 
+/** Make the name of a file last. 0, -errno. */
+int pmem_directory_sync(const char *path);
+
 /** What tp_pmem_pool_close() does without the lock. 0, -EIO: closed all the same. */
 int pmem_pool_close_device(struct tp_pmem_pool *pool);
 

@@ -41,8 +41,8 @@ is_device(const char *path)
 }
 
 /* Names last when their directory does. */
-static int
-directory_sync(const char *path)
+int
+pmem_directory_sync(const char *path)
 {
 	char *copy = strdup(path);
 	char *slash;
@@ -79,7 +79,7 @@ file_make(const char *path, uint64_t bytes, uint32_t mode)
 		ret = pmem_error(EIO, "%s: %s", path, strerror(errno));
 	close(fd);
 	if (ret == 0)
-		ret = directory_sync(path);
+		ret = pmem_directory_sync(path);
 	if (ret < 0)
 		unlink(path);
 	return ret;
@@ -176,7 +176,7 @@ tp_pmem_pool_destroy(const char *path)
 	if (ret == -EBADMSG || ret == -EPROTONOSUPPORT || ret >= 0 ||
 			(ret == -ENODATA && tp_pmem_error()[0] == 't'))
 		ret = unlink(path) < 0 ? pmem_error(errno, "%s: %s", path, strerror(errno)) :
-			directory_sync(path);
+			pmem_directory_sync(path);
 	else if (ret == -ENODATA)
 		ret = pmem_error(EMEDIUMTYPE, "%s: not a pool", path);
 	close(lock_fd);

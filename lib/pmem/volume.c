@@ -276,6 +276,29 @@ volume_forget(struct tp_pmem_volume *volume)
 	volume_free(volume);
 }
 
+/* Without the journal's lock no record is written, and no place that one names is used again. */
+void
+volumes_freeze(struct tp_pmem_pool *pool)
+{
+	struct tp_pmem_volume *volume;
+
+	pthread_mutex_lock(&volumes_lock);
+	TAILQ_FOREACH(volume, &volumes, item)
+		if (volume->pool == pool)
+			pthread_mutex_lock(&volume->journal_lock);
+}
+
+void
+volumes_thaw(struct tp_pmem_pool *pool)
+{
+	struct tp_pmem_volume *volume;
+
+	TAILQ_FOREACH(volume, &volumes, item)
+		if (volume->pool == pool)
+			pthread_mutex_unlock(&volume->journal_lock);
+	pthread_mutex_unlock(&volumes_lock);
+}
+
 /* Who is in the list first, has it: before it is recovered. */
 static int
 volume_announce(struct tp_pmem_volume *volume)

@@ -166,6 +166,14 @@ volume_seed(const struct tp_pmem_volume *volume)
 }
 
 /*
+ * volume.c
+ */
+
+/** What is flushed to the open volumes of a pool stays as it is on the medium, until thawed. */
+void volumes_freeze(struct tp_pmem_pool *pool);
+void volumes_thaw(struct tp_pmem_pool *pool);
+
+/*
  * volume_journal.c
  */
 
