@@ -34,9 +34,10 @@ const struct cli_command cli_commands[] = {
 	  "[--one-way] | list | clear",
 	  "let the node fail: unreachable, timeout, partition, crash, permission, corruption,\n"
 	  "      slow, loss, duplicate, reorder", true, cli_inject },
-	{ "pmem", "create|info|ls|check|repair|grow|dump|destroy PATH [--size N] [--name T]\n"
-	  "      [--lanes N] [--lane-bytes N] [--blocks]",
-	  "pools of persistent memory in files", false, cli_pmem },
+	{ "pmem", "create|info|ls|check|repair|grow|dump|checkpoint|restore|bench|destroy PATH\n"
+	  "      [--size N] [--name T] [--lanes N] [--lane-bytes N] [--blocks]\n"
+	  "      [--to PREFIX] [--list] [--from PREFIX] [--number N] [--replace] [--threads N]",
+	  "pools of persistent memory in files; telepage-pmem(1)", false, cli_pmem },
 	{ "protocol", "", "the state tables of the coherence protocol", false, cli_protocol },
 	{ NULL, NULL, NULL, false, NULL },
 };

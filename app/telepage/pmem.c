@@ -2,7 +2,7 @@
  * Copyright (c) 2026 Telepage developers
  *
  * telepage pmem create, info, ls, check, repair, grow, dump, destroy: pools of
- * persistent memory in files. No node is needed.
+ * persistent memory in files. No node is needed. The rest is in pmem_*.c.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -13,21 +13,14 @@
 #include <sys/stat.h>
 #include <time.h>
 
-#include "cli.h"
-#include "tp_pmem.h"
+#include "pmem.h"
 #include "tp_pmem_alloc.h"
+#include "tp_pmem_snapshot.h"
 
 #define PMEM_PATH_CHARS 4096
 
-struct pmem_options {
-	uint64_t bytes;
-	bool blocks;
-	struct tp_pmem_pool_config config;
-	const char *path;
-};
-
-static int
-pmem_error(const char *what, const char *path, int error)
+int
+cli_pmem_error(const char *what, const char *path, int error)
 {
 	const char *more = tp_pmem_error();
 
@@ -35,8 +28,8 @@ pmem_error(const char *what, const char *path, int error)
 			 more[0] != '\0' ? more : strerror(-error));
 }
 
-static void
-json_text(const char *text)
+void
+cli_pmem_json_text(const char *text)
 {
 	putchar('"');
 	for (; *text != '\0'; text++)
@@ -59,11 +52,18 @@ pmem_options_parse(int argc, char **argv, struct pmem_options *options)
 		{ "lanes", required_argument, NULL, 'l' },
 		{ "lane-bytes", required_argument, NULL, 'b' },
 		{ "blocks", no_argument, NULL, 'B' },
+		{ "to", required_argument, NULL, 'p' },
+		{ "from", required_argument, NULL, 'p' },
+		{ "number", required_argument, NULL, 'N' },
+		{ "threads", required_argument, NULL, 't' },
+		{ "replace", no_argument, NULL, 'R' },
+		{ "list", no_argument, NULL, 'L' },
 		{ NULL, 0, NULL, 0 },
 	};
 	uint64_t value;
 	int option;
 
+	opterr = 0;
 	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
 		switch (option) {
 		case 's':
@@ -86,8 +86,29 @@ pmem_options_parse(int argc, char **argv, struct pmem_options *options)
 		case 'B':
 			options->blocks = true;
 			break;
+		case 'p':
+			options->prefix = optarg;
+			break;
+		case 'N':
+			if (!cli_parse_number(optarg, TP_PMEM_SNAPSHOT_NUMBER_MAX, &options->number) ||
+					options->number == 0)
+				return cli_usage("--number %s: not 1 to %" PRIu64, optarg,
+						 TP_PMEM_SNAPSHOT_NUMBER_MAX);
+			break;
+		case 't':
+			if (!cli_parse_number(optarg, TP_PMEM_LANES_MAX, &options->threads) ||
+					options->threads == 0)
+				return cli_usage("--threads %s: not a number", optarg);
+			break;
+		case 'R':
+			options->replace = true;
+			break;
+		case 'L':
+			options->list = true;
+			break;
 		default:
-			return cli_usage("pmem: unknown option");
+			return cli_usage("pmem %s: unknown option, or without its value: %s", argv[0],
+					 argv[optind - 1]);
 		}
 	}
 	if (optind + 1 < argc)
@@ -107,7 +128,7 @@ pmem_create(struct cli *cli, const struct pmem_options *options)
 	ret = tp_pmem_pool_create(options->path, options->bytes, &options->config, &pool);
 	if (ret == 0)
 		ret = tp_pmem_pool_close(pool);
-	return ret < 0 ? pmem_error("create", options->path, ret) : CLI_OK;
+	return ret < 0 ? cli_pmem_error("create", options->path, ret) : CLI_OK;
 }
 
 static int
@@ -120,10 +141,10 @@ pmem_grow(struct cli *cli, const struct pmem_options *options)
 		return cli_usage("pmem grow needs --size");
 	ret = tp_pmem_pool_open(options->path, 0, &pool);
 	if (ret < 0)
-		return pmem_error("open", options->path, ret);
+		return cli_pmem_error("open", options->path, ret);
 	ret = tp_pmem_pool_grow(pool, options->bytes);
 	if (ret < 0)
-		pmem_error("grow", options->path, ret);
+		cli_pmem_error("grow", options->path, ret);
 	closed = tp_pmem_pool_close(pool);
 	return ret < 0 || closed < 0 ? CLI_FAILED : CLI_OK;
 }
@@ -133,7 +154,7 @@ pmem_destroy(struct cli *cli, const struct pmem_options *options)
 {
 	int ret = tp_pmem_pool_destroy(options->path);
 
-	return ret < 0 ? pmem_error("destroy", options->path, ret) : CLI_OK;
+	return ret < 0 ? cli_pmem_error("destroy", options->path, ret) : CLI_OK;
 }
 
 /* What stores to the medium need: known only where it may be written. */
@@ -164,9 +185,9 @@ info_print_json(const char *path, const struct tp_pmem_pool_info *info,
 		const struct tp_pmem_heap_info *heap, const char *uuid)
 {
 	printf("{\"path\": ");
-	json_text(path);
+	cli_pmem_json_text(path);
 	printf(", \"name\": ");
-	json_text(info->name);
+	cli_pmem_json_text(info->name);
 	printf(", \"uuid\": \"%s\", \"version\": %u, \"bytes\": %" PRIu64 ", \"granularity\": \"%s\""
 	       ", \"clean\": %s, \"open_count\": %" PRIu64 ", \"bad_shutdown_count\": %" PRIu64
 	       ", \"log_transactions\": %" PRIu64 ", \"lane_count\": %u, \"lane_bytes\": %u"
@@ -218,7 +239,7 @@ pmem_info(struct cli *cli, const struct pmem_options *options)
 	int ret = tp_pmem_pool_open(options->path, TP_PMEM_OPEN_READ_ONLY, &pool);
 
 	if (ret < 0)
-		return pmem_error("open", options->path, ret);
+		return cli_pmem_error("open", options->path, ret);
 	tp_pmem_pool_info_get(pool, &info);
 	tp_pmem_heap_info_get(pool, &heap);
 	tp_pmem_pool_close(pool);
@@ -251,9 +272,9 @@ ls_print(const struct cli *cli, const char *path)
 	}
 	if (cli->json) {
 		printf("{\"path\": ");
-		json_text(path);
+		cli_pmem_json_text(path);
 		printf(", \"name\": ");
-		json_text(info.name);
+		cli_pmem_json_text(info.name);
 		printf(", \"bytes\": %" PRIu64 ", \"state\": \"%s\"}\n", (uint64_t)st.st_size,
 		       ret == -EBUSY ? "open" : ret < 0 ? "damaged" : info.was_clean ? "clean" :
 		       "not closed");
@@ -289,7 +310,7 @@ finding_print(void *context, enum tp_pmem_check_verdict verdict, uint64_t offset
 	if (cli->json) {
 		printf("{\"verdict\": \"%s\", \"offset\": %" PRIu64 ", \"text\": ", names[verdict],
 		       offset);
-		json_text(text);
+		cli_pmem_json_text(text);
 		puts("}");
 		return;
 	}
@@ -302,7 +323,7 @@ check_or_repair(struct cli *cli, const struct pmem_options *options, bool repair
 	int ret = tp_pmem_pool_check(options->path, repair, finding_print, cli);
 
 	if (ret < 0)
-		return pmem_error(repair ? "repair" : "check", options->path, ret);
+		return cli_pmem_error(repair ? "repair" : "check", options->path, ret);
 	if (!cli->json)
 		printf("%s: %s\n", options->path, ret == 0 ? "sound" : "damaged");
 	return ret == 0 ? CLI_OK : CLI_FAILED;
@@ -344,7 +365,7 @@ pmem_dump(struct cli *cli, const struct pmem_options *options)
 				    &pool);
 
 	if (ret < 0)
-		return pmem_error("open", options->path, ret);
+		return cli_pmem_error("open", options->path, ret);
 	for (uint32_t i = 0; i < TP_PMEM_ROOT_COUNT; i++) {
 		name = tp_pmem_root_at(pool, i, &offset);
 		if (name != NULL)
@@ -371,6 +392,9 @@ static const struct pmem_command {
 	{ "repair", true, pmem_repair },
 	{ "grow", true, pmem_grow },
 	{ "dump", true, pmem_dump },
+	{ "checkpoint", true, cli_pmem_checkpoint },
+	{ "restore", true, cli_pmem_restore },
+	{ "bench", true, cli_pmem_bench },
 	{ "destroy", true, pmem_destroy },
 };
 
@@ -391,5 +415,6 @@ cli_pmem(struct cli *cli, int argc, char **argv)
 			return cli_usage("pmem %s needs a path", argv[1]);
 		return pmem_commands[i].run(cli, &options);
 	}
-	return cli_usage("pmem create|info|ls|check|repair|grow|dump|destroy PATH");
+	return cli_usage("pmem create|info|ls|check|repair|grow|dump|checkpoint|restore|bench|destroy "
+			 "PATH");
 }
