@@ -12,18 +12,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define DEVICE_SYNC_SPANS 4u
-
-struct device_sync_span {
-	uintptr_t begin;
-	uintptr_t end;
-};
-
 struct device_sync {
 	pthread_mutex_t mutex;
 	pthread_cond_t done_cond;
-	struct device_sync_span spans[DEVICE_SYNC_SPANS];	/* to be written, of round `open` */
-	unsigned int span_count;
+	uintptr_t begin;		/* what is to be written in round `open`; both 0: nothing */
+	uintptr_t end;
 	uint64_t open;			/* round that notes go to */
 	uint64_t done;			/* last round that is lasting */
 	bool running;
