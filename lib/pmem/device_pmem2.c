@@ -15,6 +15,7 @@
 #include <libpmem2.h>
 
 #include "device_sync.h"
+#include "device_view.h"
 #include "pmem_priv.h"
 
 #define DEVICE_RESERVE_MIN (UINT64_C(64) << 30)
@@ -24,8 +25,11 @@
 struct device_pmem2 {
 	struct tp_pmem_device device;
 	int fd;
+	bool is_device;			/* device DAX: of one size, without private mappings */
 	uint64_t reserve_bytes;
-	struct pmem2_vm_reservation *reservation;
+	struct pmem2_vm_reservation *reservation;	/* NULL: it cannot grow */
+	void *source;			/* media of a device that is opened for reading */
+	struct device_view lazy;
 	struct pmem2_map *maps[PMEM_ZONES_MAX];
 	unsigned int map_count;
 	pmem2_memcpy_fn copy;
@@ -132,7 +136,7 @@ media_map(struct device_pmem2 *pmem2, uint64_t offset, uint64_t bytes)
 		ret = pmem2_config_set_offset(config, offset);
 	if (ret == 0)
 		ret = pmem2_config_set_length(config, bytes);
-	if (ret == 0)
+	if (ret == 0 && pmem2->reservation != NULL)
 		ret = pmem2_config_set_vm_reservation(config, pmem2->reservation, offset);
 	if (ret == 0)
 		ret = pmem2_map_new(&map, config, source);
@@ -153,9 +157,7 @@ view_map(struct device_pmem2 *pmem2, uint64_t offset, uint64_t bytes)
 	void *at = mmap(pmem2->device.view + offset, bytes, PROT_READ | PROT_WRITE,
 		MAP_PRIVATE | MAP_NORESERVE | MAP_FIXED, pmem2->fd, (off_t)offset);
 
-	/* Device DAX has no private mappings. */
-	return at == MAP_FAILED ? pmem_error(errno == EINVAL ? ENOTSUP : errno,
-		"mmap: no private mapping") : 0;
+	return at == MAP_FAILED ? pmem_error(errno, "mmap: %s", strerror(errno)) : 0;
 }
 
 static int
@@ -167,13 +169,15 @@ pmem2_resize(struct tp_pmem_device *device, uint64_t bytes)
 
 	if (bytes <= before)
 		return 0;
+	if (pmem2->is_device)
+		return pmem_error(ENOTSUP, "a device DAX device does not grow");
 	if (bytes > pmem2->reserve_bytes || pmem2->map_count == RTE_DIM(pmem2->maps))
 		return pmem_error(ENOMEM, "close and open it first: no address space is left behind it");
 	ret = posix_fallocate(pmem2->fd, (off_t)before, (off_t)(bytes - before));
 	if (ret != 0) {
 		if (ftruncate(pmem2->fd, (off_t)before) < 0)
 			return pmem_error(EIO, "cannot take back a growth that failed");
-		return pmem_error(ret == EFBIG ? ENOSPC : ret == ENODEV ? ENOTSUP : ret,
+		return pmem_error(ret == EFBIG ? ENOSPC : ret,
 			"no room for %llu bytes more", (unsigned long long)(bytes - before));
 	}
 	if (fsync(pmem2->fd) < 0)
@@ -191,8 +195,11 @@ pmem2_close(struct tp_pmem_device *device)
 {
 	struct device_pmem2 *pmem2 = to_pmem2(device);
 
+	device_view_close(&pmem2->lazy);
 	if (device->view != NULL)
 		munmap(device->view, pmem2->reserve_bytes);
+	if (pmem2->source != NULL)
+		munmap(pmem2->source, device->bytes);
 	while (pmem2->map_count > 0)
 		pmem2_map_delete(&pmem2->maps[--pmem2->map_count]);
 	if (pmem2->reservation != NULL)
@@ -268,19 +275,34 @@ address_space(uint64_t bytes)
 	return at == MAP_FAILED ? NULL : at;
 }
 
+/* Of a device that is opened for reading. */
+static int
+source_map(struct device_pmem2 *pmem2)
+{
+	void *at = mmap(NULL, pmem2->device.bytes, PROT_READ, MAP_SHARED, pmem2->fd, 0);
+
+	if (at == MAP_FAILED)
+		return pmem_error(errno, "mmap: %s", strerror(errno));
+	pmem2->source = at;
+	return 0;
+}
+
 static int
 open_for_reading(struct device_pmem2 *pmem2)
 {
-	int ret;
+	int ret = pmem2->is_device ? source_map(pmem2) : 0;
 
 	pmem2->device.ops = &read_only_ops;
 	pmem2->device.read_only = true;
 	pmem2->device.granularity = TP_PMEM_GRANULARITY_PAGE;
+	if (ret < 0)
+		return ret;
 	pmem2->reserve_bytes = RTE_ALIGN_CEIL(pmem2->device.bytes, DEVICE_ALIGN);
 	pmem2->device.view = address_space(pmem2->reserve_bytes);
 	if (pmem2->device.view == NULL)
 		return -ENOMEM;
-	ret = view_map(pmem2, 0, pmem2->device.bytes);
+	ret = pmem2->is_device ? device_view_open(&pmem2->lazy, pmem2->device.view, pmem2->source,
+		pmem2->device.bytes) : view_map(pmem2, 0, pmem2->device.bytes);
 	pmem2->device.media = pmem2->device.view;
 	return ret;
 }
@@ -297,22 +319,25 @@ static int
 open_for_writing(struct device_pmem2 *pmem2)
 {
 	struct tp_pmem_device *device = &pmem2->device;
-	int ret;
+	int ret = 0;
 
-	pmem2->reserve_bytes = RTE_ALIGN_CEIL(RTE_MAX(device->bytes * DEVICE_RESERVE_SHARE,
-		DEVICE_RESERVE_MIN), DEVICE_ALIGN);
-	ret = pmem2_vm_reservation_new(&pmem2->reservation, NULL, pmem2->reserve_bytes);
+	pmem2->reserve_bytes = RTE_ALIGN_CEIL(pmem2->is_device ? device->bytes :
+		RTE_MAX(device->bytes * DEVICE_RESERVE_SHARE, DEVICE_RESERVE_MIN), DEVICE_ALIGN);
+	if (!pmem2->is_device)
+		ret = pmem2_vm_reservation_new(&pmem2->reservation, NULL, pmem2->reserve_bytes);
 	if (ret < 0)
 		return pmem2_error(ret, "address space");
 	device->view = address_space(pmem2->reserve_bytes);
 	if (device->view == NULL)
 		return -ENOMEM;
 	ret = media_map(pmem2, 0, device->bytes);
-	if (ret == 0)
-		ret = view_map(pmem2, 0, device->bytes);
 	if (ret < 0)
 		return ret;
 	device->media = pmem2_map_get_address(pmem2->maps[0]);
+	ret = pmem2->is_device ? device_view_open(&pmem2->lazy, device->view, device->media,
+		device->bytes) : view_map(pmem2, 0, device->bytes);
+	if (ret < 0)
+		return ret;
 	device->granularity = granularity_of(pmem2_map_get_store_granularity(pmem2->maps[0]));
 	device->is_dax = device->granularity != TP_PMEM_GRANULARITY_PAGE;
 	device->unsafe_shutdowns = device->is_dax ? unsafe_shutdowns(pmem2->fd) : 0;
@@ -325,7 +350,7 @@ open_for_writing(struct device_pmem2 *pmem2)
 
 /* Files say their size by stat(), device DAX by libpmem2. */
 static int
-size_of(int fd, uint64_t *bytes)
+size_of(int fd, uint64_t *bytes, bool *is_device)
 {
 	struct pmem2_source *source;
 	struct stat st;
@@ -338,7 +363,8 @@ size_of(int fd, uint64_t *bytes)
 		*bytes = (uint64_t)st.st_size;
 		return 0;
 	}
-	if (!S_ISCHR(st.st_mode))
+	*is_device = S_ISCHR(st.st_mode);
+	if (!*is_device)
 		return pmem_error(ENOTSUP, "neither a file nor a device DAX device");
 	ret = pmem2_source_from_fd(&source, fd);
 	if (ret < 0)
@@ -365,7 +391,7 @@ tp_pmem_device_open(const char *path, uint64_t bytes_min, bool read_only,
 		free(pmem2);
 		return ret;
 	}
-	ret = size_of(pmem2->fd, &pmem2->device.bytes);
+	ret = size_of(pmem2->fd, &pmem2->device.bytes, &pmem2->is_device);
 	pmem2->device.bytes &= ~(uint64_t)(PMEM_PAGE_BYTES - 1);
 	if (ret == 0 && (pmem2->device.bytes < bytes_min || pmem2->device.bytes == 0))
 		ret = pmem_error(ENODATA, "%s: %llu bytes only", path,

@@ -22,19 +22,24 @@
 
 #define VIEW_MESSAGES 16
 
+/* A fault costs as much as to copy so many bytes. */
+#define VIEW_FILL_BYTES (UINT64_C(64) << 10)
+
+/* The page of a fault, and what lies behind it up to the first page that is there. */
 static void
-page_fill(const struct device_view *view, uint64_t address)
+pages_fill(const struct device_view *view, uint64_t address)
 {
 	uint64_t offset = (address - (uint64_t)(uintptr_t)view->at) & ~(uint64_t)(PMEM_PAGE_BYTES - 1);
+	uint64_t end = RTE_MIN(RTE_ALIGN_CEIL(offset + 1, VIEW_FILL_BYTES), view->bytes);
 	struct uffdio_copy copy = {
 		.dst = (uint64_t)(uintptr_t)view->at + offset,
 		.src = (uint64_t)(uintptr_t)view->media + offset,
-		.len = PMEM_PAGE_BYTES,
+		.len = end - offset,
 	};
 
-	/* Again when the address space is being changed; somebody else's fault may have filled it. */
-	while (ioctl(view->fault_fd, UFFDIO_COPY, &copy) < 0 && errno == EAGAIN)
-		copy.copy = 0;
+	/* Nothing was copied: the address space is being changed, so again. */
+	while (ioctl(view->fault_fd, UFFDIO_COPY, &copy) < 0 && copy.copy == -EAGAIN)
+		;
 }
 
 static void *
@@ -57,7 +62,7 @@ view_serve(void *context)
 		got = read(view->fault_fd, messages, sizeof(messages));
 		for (size_t i = 0; got > 0 && i < (size_t)got / sizeof(messages[0]); i++)
 			if (messages[i].event == UFFD_EVENT_PAGEFAULT)
-				page_fill(view, messages[i].arg.pagefault.address);
+				pages_fill(view, messages[i].arg.pagefault.address);
 	}
 }
 

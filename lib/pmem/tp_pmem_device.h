@@ -105,6 +105,7 @@ struct tp_pmem_device {
  *   - -errno of open(): -ENOENT, -EACCES, -EROFS, ...
  *   - -ENODATA: shorter than bytes_min.
  *   - -ENOTSUP: libpmem2 cannot map it.
+ *   - -EPERM: a device DAX device, and userfaultfd is not allowed.
  *   - -ENOMEM.
  * @threads Any. store, replace, flush and fence may be called by many threads at once;
  *          resize, view_drop and close by one, with no other call running.
