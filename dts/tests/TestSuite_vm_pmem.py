@@ -97,7 +97,7 @@ class TestVmPmem(TestSuite):
         Steps:
             On ext4 and xfs with DAX, and on a device, make pools; write to all of them
             with two threads each: blocks, ranges and a B+tree in each transaction; cut the
-            power at a random moment; boot again. Twice, with --full 50 times.
+            power at a random moment; boot again. With --full 50 times.
         Verify:
             `telepage pmem info` shows the granularity of cache lines everywhere. After each
             cut each pool is sound; it holds just what its last transactions left, which are
@@ -113,7 +113,7 @@ class TestVmPmem(TestSuite):
         for place in places:
             machine.run("create", self.writer, "create", place)
             self.verify_info(machine, place, "cache line")
-        for _ in range(times(2, 50)):
+        for _ in range(times(1, 50)):
             said = self.write_until_cut(machine, places, chance.uniform(0, 1.5))
             machine.boot()
             nvdimms.find()

@@ -5,11 +5,13 @@
  * space reserved at opening, so that they grow in place.
  */
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include <libpmem2.h>
@@ -307,6 +309,36 @@ open_for_reading(struct device_pmem2 *pmem2)
 	return ret;
 }
 
+/*
+ * A file that was copied may have holes. On a full disk a store to one ends the program
+ * (SIGBUS), on a full tmpfs even a look at one does. So holes are filled before, or there must be
+ * room for them.
+ */
+static int
+holes_fill(int fd, uint64_t bytes, bool read_only)
+{
+	struct statfs fs;
+	struct stat st;
+	uint64_t holes;
+
+	if (fstat(fd, &st) < 0 || fstatfs(fd, &fs) < 0)
+		return pmem_error(errno, "stat: %s", strerror(errno));
+	holes = (uint64_t)st.st_blocks * 512 >= bytes ? 0 : bytes - (uint64_t)st.st_blocks * 512;
+	/* Only there is the number of blocks exact; and filling would look at each page. */
+	if (fs.f_type == TMPFS_MAGIC && holes == 0)
+		return 0;
+	if (read_only)
+		return fs.f_type == TMPFS_MAGIC && fs.f_blocks > 0 &&
+			holes > (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize ?
+			pmem_error(ENOSPC, "the file has holes, and its file system no room for "
+				"them") : 0;
+	if (fallocate(fd, 0, 0, (off_t)bytes) == 0 || errno == EOPNOTSUPP)
+		return 0;
+	return errno == ENOSPC || errno == EDQUOT ?
+		pmem_error(ENOSPC, "the file has holes, and its file system no room for them") :
+		pmem_error(errno, "fallocate: %s", strerror(errno));
+}
+
 static enum tp_pmem_granularity
 granularity_of(enum pmem2_granularity granularity)
 {
@@ -396,6 +428,8 @@ tp_pmem_device_open(const char *path, uint64_t bytes_min, bool read_only,
 	if (ret == 0 && (pmem2->device.bytes < bytes_min || pmem2->device.bytes == 0))
 		ret = pmem_error(ENODATA, "%s: %llu bytes only", path,
 			(unsigned long long)pmem2->device.bytes);
+	if (ret == 0 && !pmem2->is_device)
+		ret = holes_fill(pmem2->fd, pmem2->device.bytes, read_only);
 	if (ret == 0)
 		ret = read_only ? open_for_reading(pmem2) : open_for_writing(pmem2);
 	if (ret < 0) {

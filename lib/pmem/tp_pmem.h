@@ -108,6 +108,7 @@ int tp_pmem_pool_create(const char *path, uint64_t bytes, const struct tp_pmem_p
  *   - -EBUSY: another process has it open.
  *   - -ENOENT, -EACCES, -EROFS, ...: of open().
  *   - -ENODATA: the file is shorter than the pool.
+ *   - -ENOSPC: the file has holes (it is a copy), and the disk no room for them.
  *   - -EMEDIUMTYPE: not a pool.
  *   - -EPROTONOSUPPORT: a pool of another version.
  *   - -EBADMSG: damaged; tp_pmem_pool_check() says where.

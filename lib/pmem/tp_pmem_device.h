@@ -104,6 +104,7 @@ struct tp_pmem_device {
  *   0, or with device_out untouched:
  *   - -errno of open(): -ENOENT, -EACCES, -EROFS, ...
  *   - -ENODATA: shorter than bytes_min.
+ *   - -ENOSPC: the file has holes, and the disk no room for them.
  *   - -ENOTSUP: libpmem2 cannot map it.
  *   - -EPERM: a device DAX device, and userfaultfd is not allowed.
  *   - -ENOMEM.
