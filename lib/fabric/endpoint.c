@@ -528,6 +528,26 @@ tp_endpoint_next_timer(const struct tp_endpoint *ep)
 }
 
 bool
+tp_endpoint_tx_is_acks(const struct tp_endpoint *ep)
+{
+	uint32_t index;
+	uint32_t i;
+
+	for (i = 0; i < ep->config.link_count; i++) {
+		if (ep->links[i].out_count != 0)
+			return false;
+	}
+	for (index = ep->ready_head; index != FABRIC_NONE; index = ep->sessions[index].ready_next) {
+		const struct fabric_session *s = &ep->sessions[index];
+
+		if (s->queue_mask != 0 || s->lost_count != 0 || s->hello_now || s->hello_ack_now ||
+		    s->ping_now)
+			return false;
+	}
+	return true;
+}
+
+bool
 tp_endpoint_tx_pending(const struct tp_endpoint *ep)
 {
 	uint32_t i;

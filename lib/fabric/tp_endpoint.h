@@ -381,6 +381,14 @@ uint32_t tp_endpoint_timer_poll(struct tp_endpoint *ep, uint64_t now);
 uint32_t tp_endpoint_tx_flush(struct tp_endpoint *ep, uint64_t now);
 
 /**
+ * Is nothing but acks to be sent? They may ride along with what the next turn sends.
+ *
+ * @return false also while a frame waits that the link did not take.
+ * @threads Owner.
+ */
+bool tp_endpoint_tx_is_acks(const struct tp_endpoint *ep);
+
+/**
  * When tp_endpoint_timer_poll() must run next, at the latest.
  *
  * @return Nanoseconds, UINT64_MAX for never; the past if work waits.

@@ -287,6 +287,7 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 	uint32_t work = 0;
 	uint32_t coherence_work;
 	uint32_t frames;
+	bool hurries;
 
 	RTE_ASSERT(now >= worker->now);
 	if (unlikely(now - worker->now > worker->config.lease_ns / 2))
@@ -305,10 +306,16 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 	frames = tp_endpoint_rx_poll(worker->endpoint, now);
 	if (unlikely(worker->batch_waiting.first != 0))
 		frames += worker_batch_poll(worker);
-	if (frames != 0)
-		tp_endpoint_tx_flush(worker->endpoint, now);
 	work += frames;
-	if (worker_hurries(worker)) {
+	hurries = worker_hurries(worker);
+	/*
+	 * An ack alone goes with the next request: it is for nobody who waits, and where
+	 * sending is a system call it takes longer than all the rest of the answer.
+	 */
+	if (frames != 0 && !(hurries && worker->in_flight == 0 &&
+	    tp_endpoint_tx_is_acks(worker->endpoint)))
+		tp_endpoint_tx_flush(worker->endpoint, now);
+	if (hurries) {
 		worker_sleepers_wake(worker);
 		return work;
 	}

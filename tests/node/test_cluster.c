@@ -4,6 +4,7 @@
  * Three whole nodes in virtual time: sharing pages, atomics, faults.
  */
 #include "cluster_setup.h"
+#include "fabric_priv.h"
 #include "inject_priv.h"
 #include "tp_inject.h"
 
@@ -146,6 +147,62 @@ test_nodes_share_under_loss_and_reordering(void **state)
 	cluster_destroy(cluster);
 }
 
+/* So little in flight that the last packet of each page asks for an ack at once. */
+static void
+window_set(struct tp_worker *worker, uint32_t packets)
+{
+	uint32_t i;
+
+	for (i = 0; i < worker->endpoint->config.session_max; i++)
+		if (worker->endpoint->sessions[i].state == FABRIC_SESSION_ESTABLISHED)
+			worker->endpoint->sessions[i].cwnd.window = packets;
+}
+
+static void
+test_ack_of_an_answer_goes_with_the_next_request(void **state)
+{
+	struct cluster *cluster = calloc(1, sizeof(*cluster));
+	struct cluster_client client;
+	struct tp_client_region *region;
+	struct tp_worker *worker;
+	const uint16_t home = 1;
+	const struct tp_client_region_config config = {
+		.name = "acks",
+		.bytes = 40 * PAGE,
+		.distribution = TP_REGION_HOME,
+		.nodes = &home,
+		.node_count = 1,
+	};
+	uint64_t acks;
+	uint32_t i;
+
+	(void)state;
+	assert_non_null(cluster);
+	cluster->cache_slots = 64;
+	cluster->mtu = 1500;
+	cluster_begin(cluster, (const uint16_t[]){ 1, 1 });
+	cluster_attach(cluster, 2, &client);
+	assert_int_equal(tp_client_region_create(client.client, &config, &region), 0);
+	for (i = 0; i < 40; i++)
+		write_ok(&client, region, i * PAGE, i);
+	assert_true(tp_result_is_ok(tp_clear(client.thread, region)));
+	worker = tp_control_worker(cluster->nodes[2].control, 0);
+	acks = tp_endpoint_counters(worker->endpoint)[TP_ENDPOINT_COUNTER_tx_acks];
+	for (i = 0; i < 40; i++) {
+		window_set(tp_control_worker(cluster->nodes[1].control, 0), 3);
+		assert_int_equal(read_ok(&client, region, i * PAGE), i);
+	}
+	acks = tp_endpoint_counters(worker->endpoint)[TP_ENDPOINT_COUNTER_tx_acks] - acks;
+	assert_in_range(acks, 0, 10);
+	/* And if there is none it goes alone. */
+	cluster_step(cluster);
+	for (i = 0; i < worker->endpoint->config.session_max; i++)
+		assert_false(worker->endpoint->sessions[i].ack_now);
+	assert_idle(cluster);
+	cluster_detach(&client);
+	cluster_destroy(cluster);
+}
+
 static void
 test_fault_injected_without_permission_refused(void **state)
 {
@@ -242,6 +299,7 @@ main(void)
 		cmocka_unit_test(test_atomic_home_stops_fate_is_learnt),
 		cmocka_unit_test(test_nodes_share_under_loss_and_reordering),
 		cmocka_unit_test(test_fault_without_room_for_all_peers_is_not_added),
+		cmocka_unit_test(test_ack_of_an_answer_goes_with_the_next_request),
 		cmocka_unit_test(test_fault_injected_without_permission_refused),
 		cmocka_unit_test(test_atomic_settled_elsewhere_is_not_run_after_long_silence),
 	};
