@@ -32,6 +32,7 @@ struct ethdev_link {
 	tp_port_count_fn count;		/* before each burst of a port that has one */
 	uint64_t quiet_ticks;
 	uint64_t heard;			/* when a frame came last, in ticks */
+	uint16_t counted_burst;		/* frames to ask for next of a port that counts */
 };
 
 static struct ethdev_link *
@@ -115,11 +116,22 @@ ethdev_tx_burst(struct tp_link *link, struct tp_frame *frames, uint32_t n)
 	return rte_eth_tx_burst(e->port, e->tx_queue, mbufs, (uint16_t)n);
 }
 
+/*
+ * Such a driver asks the kernel until it has as many as it may, or there are no more:
+ * a system call in vain, while the frame that it has is waited for. So one at first,
+ * and twice as many each time that all of them came.
+ */
 static uint32_t
 ethdev_rx_burst_counted(struct tp_link *link, struct tp_frame *frames, uint32_t n)
 {
-	ethdev_link_of(link)->count(0);
-	return ethdev_rx_burst(link, frames, n);
+	struct ethdev_link *e = ethdev_link_of(link);
+	uint32_t burst = RTE_MIN(n, e->counted_burst);
+	uint32_t count;
+
+	e->count(0);
+	count = ethdev_rx_burst(link, frames, burst);
+	e->counted_burst = count < burst ? 1 : (uint16_t)RTE_MIN(2 * burst, ETHDEV_BURST);
+	return count;
 }
 
 static uint32_t
@@ -257,6 +269,7 @@ tp_link_ethdev_create(uint16_t port, uint16_t rx_queue, uint16_t tx_queue,
 	e->bell = fabric_port_bell(port, tx_queue);
 	e->quiet_ticks = ETHDEV_QUIET_NS * rte_get_tsc_hz() / NS_PER_S;
 	e->count = tp_port_count(port);
+	e->counted_burst = 1;
 	e->link.ops = ethdev_ops(e);
 	memcpy(e->link.mac, mac.addr_bytes, sizeof(e->link.mac));
 	e->link.mtu = mtu;

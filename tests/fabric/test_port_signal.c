@@ -167,6 +167,40 @@ test_port_signal_of_another_port_stops_nothing(void **state)
 	}
 }
 
+/* So that a frame that comes alone is not waited with for a look in vain. */
+static void
+burst_receive(uint32_t expected)
+{
+	struct tp_frame frames[8];
+	uint32_t count = port_link->ops->rx_burst(port_link, frames, 8);
+
+	assert_int_equal(count, expected);
+	while (count-- > 0)
+		tp_frame_free(&frames[count]);
+}
+
+static void
+test_port_signal_burst_doubles_while_it_is_full(void **state)
+{
+	struct tp_frame frame;
+	int i;
+
+	/* The kernel's own first, if there are any; then it begins anew. */
+	while (port_link->ops->rx_burst(port_link, &frame, 1) == 1)
+		tp_frame_free(&frame);
+	for (i = 0; i < 8; i++)
+		frame_send();
+	burst_receive(1);
+	burst_receive(2);
+	burst_receive(4);
+	burst_receive(1);
+	for (i = 0; i < 2; i++)
+		frame_send();
+	burst_receive(1);
+	burst_receive(1);
+	burst_receive(0);
+}
+
 int
 main(void)
 {
@@ -177,6 +211,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_port_signal_frames_come_without_one),
 		cmocka_unit_test(test_port_signal_of_another_port_stops_nothing),
+		cmocka_unit_test(test_port_signal_burst_doubles_while_it_is_full),
 	};
 
 	if (unshare(CLONE_NEWNET) < 0 || access("/dev/net/tun", R_OK | W_OK) < 0)
