@@ -93,6 +93,14 @@ node_client_poll(void *ctx)
 	tp_node_poll(node->node);
 }
 
+static void
+node_client_hint(void *ctx, uint32_t worker, uint32_t region_id, uint32_t page_index)
+{
+	struct bench_node *node = ctx;
+
+	tp_node_page_hint(node->node, worker, region_id, page_index);
+}
+
 static int
 node_client_control(void *ctx, const struct tp_control_request *request,
 		    struct tp_control_response *response, int *fds, unsigned int fd_max)
@@ -108,6 +116,7 @@ bench_node_client_open(struct bench_node *node)
 	struct tp_client_backend backend = {
 		.control = node_client_control,
 		.poll = node_client_poll,
+		.hint = node_client_hint,
 		.ctx = node,
 	};
 	int ret;

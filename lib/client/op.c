@@ -152,9 +152,15 @@ op_worker(const struct tp_thread *thread, const struct tp_client_region *region,
 static int
 op_send(struct tp_thread *thread, struct tp_op *op, const struct client_chunk *chunk)
 {
-	struct tp_abi_request request = op_request(op, chunk->page_index);
+	const struct tp_client_backend *backend = &thread->client->backend;
+	uint32_t worker = op_worker(thread, op->region, chunk->page_index);
+	struct tp_abi_request request;
 	int ret;
 
+	/* The frame word is on its way from memory: this comes with it, not after it. */
+	if (backend->hint != NULL)
+		backend->hint(backend->ctx, worker, op->region->id, chunk->page_index);
+	request = op_request(op, chunk->page_index);
 	if (op->kind == CLIENT_ATOMIC) {
 		op->sequence = tp_abi_sequence((uint32_t)(thread - thread->client->threads),
 					       ++thread->atomics);
@@ -165,8 +171,7 @@ op_send(struct tp_thread *thread, struct tp_op *op, const struct client_chunk *c
 		request.operand = op->operand;
 		request.compare = op->compare;
 	}
-	ret = client_request_send(thread, op, op_worker(thread, op->region, chunk->page_index),
-				  &request, op_requests[op->kind].guards);
+	ret = client_request_send(thread, op, worker, &request, op_requests[op->kind].guards);
 	thread->stats.misses += ret == 0;
 	return ret;
 }

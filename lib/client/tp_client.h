@@ -60,6 +60,9 @@ struct tp_client_backend {
 		       struct tp_control_response *response, int *fds, unsigned int fd_max);
 	/* Called while waiting, drives the node. NULL: somebody else does. */
 	void (*poll)(void *ctx);
+	/* A page will be asked for of that worker, who may have what it knows of the page
+	 * brought nearer; called while whether the page is here is still looked up. May be NULL. */
+	void (*hint)(void *ctx, uint32_t worker, uint32_t region_id, uint32_t page_index);
 	/* Is the node that was attached to still there? NULL: it always is. */
 	bool (*is_alive)(void *ctx);
 	/* tp_client_detach() is done: the memory above is not used any more. May be NULL. */

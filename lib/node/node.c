@@ -426,6 +426,15 @@ tp_node_client_add(struct tp_node *node, uint32_t thread_count, struct tp_node_c
 	return 0;
 }
 
+void
+tp_node_page_hint(const struct tp_node *node, uint32_t worker, uint32_t region_id,
+	uint32_t page_index)
+{
+	if (worker >= node->worker_first && worker < node->config.workers)
+		tp_coherence_request_hint(tp_worker_coherence(
+			tp_control_worker(node->control, (uint16_t)worker)), region_id, page_index);
+}
+
 int
 tp_node_client_remove(struct tp_node *node, int client)
 {

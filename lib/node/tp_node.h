@@ -198,6 +198,16 @@ struct tp_node_client {
  */
 int tp_node_client_add(struct tp_node *node, uint32_t thread_count, struct tp_node_client *client);
 
+/**
+ * A page will be asked for by a client of this thread: have the processor fetch what
+ * the worker knows of it. The member hint of struct tp_client_backend.
+ *
+ * @threads Main lcore; does nothing for a worker that has an lcore of its own.
+ * @cost    No cache miss is waited for.
+ */
+void tp_node_page_hint(const struct tp_node *node, uint32_t worker, uint32_t region_id,
+	uint32_t page_index);
+
 /** Remove it; its pages, guards and calls are released. @threads Main lcore. */
 int tp_node_client_remove(struct tp_node *node, int client);
 

@@ -44,6 +44,7 @@ struct program {
 	struct tp_node_client ids;
 	struct tp_client *client;
 	struct tp_thread *thread;
+	uint64_t hints;			/* pages that were told to be asked for */
 };
 
 static void
@@ -76,16 +77,33 @@ control(void *ctx, const struct tp_control_request *request,
 }
 
 static void
+hint(void *ctx, uint32_t worker, uint32_t region_id, uint32_t page_index)
+{
+	struct program *program = ctx;
+
+	program->hints++;
+	assert_in_range(worker, 0, nodes[program->index]->config.workers - 1);
+	assert_in_range(page_index, 0, 599);
+	tp_node_page_hint(nodes[program->index], worker, region_id, page_index);
+	/* None of these is known. */
+	tp_node_page_hint(nodes[program->index], UINT32_MAX, region_id, page_index);
+	tp_node_page_hint(nodes[program->index], worker, region_id + 1000, page_index);
+	tp_node_page_hint(nodes[program->index], worker, region_id, UINT32_MAX);
+}
+
+static void
 program_start(struct program *program, unsigned int index)
 {
 	struct tp_client_backend backend = {
 		.control = control,
 		.poll = poll_all,
+		.hint = hint,
 		.ctx = program,
 		.timeout_ns = 5000000000u,
 	};
 
 	program->index = index;
+	program->hints = 0;
 	assert_int_equal(tp_node_client_add(nodes[index], 1, &program->ids), 0);
 	backend.node = program->ids.node;
 	backend.slots = program->ids.slots;
@@ -189,6 +207,10 @@ share(uint16_t workers, const char *run)
 			regions[i % 2], 16, 1, &old)));
 	assert_true(tp_result_is_ok(tp_atomic_load64(programs[0].thread, regions[0], 16, &value)));
 	assert_int_equal(value, COUNTERS);
+	for (i = 0; i < 2; i++) {
+		assert_int_not_equal(tp_thread_stats_get(programs[i].thread)->misses, 0);
+		assert_true(programs[i].hints >= tp_thread_stats_get(programs[i].thread)->misses);
+	}
 	program_end(&programs[0]);
 	program_end(&programs[1]);
 	assert_int_equal(tp_node_stop(nodes[0], 1000000000), 0);
