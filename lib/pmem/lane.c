@@ -45,6 +45,7 @@ pmem_lanes_destroy(struct tp_pmem_pool *pool)
 		pmem_buffer_fini(&lane->tx.ends);
 		pmem_buffer_fini(&lane->tx.undos);
 		pmem_buffer_fini(&lane->tx.undo_data);
+		pmem_buffer_fini(&lane->tx.images);
 		pmem_buffer_fini(&lane->stage);
 		pmem_buffer_fini(&lane->homes);
 		pmem_buffer_fini(&lane->externals);

@@ -207,6 +207,15 @@ bool pmem_root_is_free(const struct pmem_root *root);
 /** Cover any range of the view, also outside of blocks. 0, -ENOMEM. */
 int pmem_tx_cover(struct tp_pmem_tx *tx, uint64_t offset, uint64_t bytes);
 
+/**
+ * Let the commit bring home bytes that are not in the view, and leave the view as it is. For
+ * memory that nobody reads there.
+ * @param src
+ *   Stays until the commit.
+ * @return 0, -ENOMEM.
+ */
+int pmem_tx_image(struct tp_pmem_tx *tx, uint64_t offset, const void *src, uint64_t bytes);
+
 /*
  * lane.c
  */
@@ -242,6 +251,13 @@ struct pmem_level {
 	size_t ends;
 	size_t undos;
 	size_t undo_data;
+	size_t images;
+};
+
+/* Bytes that come home from elsewhere than the view. */
+struct pmem_image {
+	struct pmem_range range;
+	const void *src;
 };
 
 struct tp_pmem_tx {
@@ -256,6 +272,7 @@ struct tp_pmem_tx {
 	struct pmem_buffer ends;	/* struct pmem_end */
 	struct pmem_buffer undos;	/* struct pmem_undo */
 	struct pmem_buffer undo_data;
+	struct pmem_buffer images;	/* struct pmem_image */
 };
 
 /* What a commit wrote home, until the next checkpoint. */

@@ -50,6 +50,7 @@ level_mark(struct tp_pmem_tx *tx)
 		.ends = tx->ends.bytes,
 		.undos = tx->undos.bytes,
 		.undo_data = tx->undo_data.bytes,
+		.images = tx->images.bytes,
 	};
 }
 
@@ -140,6 +141,17 @@ pmem_tx_cover(struct tp_pmem_tx *tx, uint64_t offset, uint64_t bytes)
 		return tx_fail(tx);
 	*range = (struct pmem_range){ offset, bytes };
 	range_prefetch(tx->pool, offset, bytes);
+	return 0;
+}
+
+int
+pmem_tx_image(struct tp_pmem_tx *tx, uint64_t offset, const void *src, uint64_t bytes)
+{
+	struct pmem_image *image = pmem_buffer_extend(&tx->images, sizeof(*image));
+
+	if (unlikely(image == NULL))
+		return tx_fail(tx);
+	*image = (struct pmem_image){ { offset, bytes }, src };
 	return 0;
 }
 
@@ -247,6 +259,7 @@ tx_close(struct tp_pmem_tx *tx, bool committed)
 	tx->freed.bytes = 0;
 	tx->undos.bytes = 0;
 	tx->undo_data.bytes = 0;
+	tx->images.bytes = 0;
 	if (committed)
 		pmem_count(&tx->lane->stats.commits, 1);
 	else
@@ -294,6 +307,7 @@ level_abort(struct tp_pmem_tx *tx)
 	tx->undos.bytes = level->undos;
 	tx->undo_data.bytes = level->undo_data;
 	tx->ranges.bytes = level->ranges;
+	tx->images.bytes = level->images;
 	tx->freed.bytes = level->freed;
 	fresh_release(tx, level->fresh);
 	tx->depth--;
@@ -394,6 +408,18 @@ stage_ranges(struct tp_pmem_tx *tx)
 	return ret;
 }
 
+static int
+stage_images(struct tp_pmem_tx *tx)
+{
+	const struct pmem_image *images = (const void *)tx->images.data;
+	int ret = 0;
+
+	for (size_t i = 0; i < tx->images.bytes / sizeof(*images) && ret == 0; i++)
+		ret = pmem_entry_write(&tx->lane->stage, images[i].range.offset, images[i].src,
+			images[i].range.bytes);
+	return ret;
+}
+
 /* Contents of new blocks: logged when few, else stored where they belong. */
 static int
 stage_fresh(struct tp_pmem_tx *tx)
@@ -443,6 +469,8 @@ tx_stage(struct tp_pmem_tx *tx)
 		ret = stage_fresh(tx);
 	if (ret == 0)
 		ret = stage_ranges(tx);
+	if (ret == 0)
+		ret = stage_images(tx);
 	blocks = blocks_of(&tx->fresh, &count);
 	if (ret == 0 && count > 0)
 		ret = pmem_heap_entries(heap, stage, blocks, count, true);
