@@ -119,6 +119,16 @@ check_log(struct check *check)
 			"record is damaged: it and those behind it in its lane are lost");
 }
 
+/* For a terminal, from a medium that is damaged. */
+static const char *
+name_text(const char name[TP_PMEM_NAME_BYTES], char text[TP_PMEM_NAME_BYTES])
+{
+	for (uint32_t i = 0; i < TP_PMEM_NAME_BYTES; i++)
+		text[i] = name[i] == '\0' || (name[i] >= ' ' && name[i] < 0x7f) ? name[i] : '?';
+	text[TP_PMEM_NAME_BYTES - 1] = '\0';
+	return text;
+}
+
 static void
 check_roots(struct check *check)
 {
@@ -126,15 +136,16 @@ check_roots(struct check *check)
 		const struct pmem_root *root = pmem_root_table(check->pool) + i;
 		uint64_t at = PMEM_ROOT_OFFSET + (uint64_t)i * sizeof(*root);
 		uint64_t offset = rte_le_to_cpu_64(root->offset);
+		char name[TP_PMEM_NAME_BYTES];
 
 		if (pmem_root_is_free(root))
 			continue;
 		if (!pmem_root_is_sound(root))
-			found(check, TP_PMEM_CHECK_LOST, at, "root %u (%.*s): checksum is wrong", i,
-				(int)TP_PMEM_NAME_BYTES, root->name);
+			found(check, TP_PMEM_CHECK_LOST, at, "root %u (%s): checksum is wrong: this root "
+				"is lost, what it named is not", i, name_text(root->name, name));
 		else if (pmem_heap_block_bytes(check->pool->heap, offset) == 0)
 			found(check, TP_PMEM_CHECK_NOTE, at, "root %s: no block begins at %#llx",
-				root->name, (unsigned long long)offset);
+				name_text(root->name, name), (unsigned long long)offset);
 	}
 }
 
