@@ -193,11 +193,24 @@ region_from_spec(const struct tp_region_spec *spec, struct tp_address_split spli
 	return 0;
 }
 
+/* The one that is to be there, its addresses given or 0. */
 static int
-region_change_create(struct tp_catalogue *catalogue, void *arg)
+region_range_take(const struct tp_catalogue *catalogue, struct tp_region *region)
+{
+	bool durable = region->durability != TP_DURABILITY_NONE;
+
+	if (region->base == TP_ADDRESS_NONE)
+		return region_range_find(catalogue->set, catalogue->split, region->born_node,
+			durable, region->bytes, &region->base);
+	return region_overlapping(catalogue->set, catalogue->split, region->born_node, durable,
+		tp_address_offset(catalogue->split, region->base), region->bytes) == NULL ?
+		0 : -EEXIST;
+}
+
+static int
+region_insert(struct tp_catalogue *catalogue, struct tp_region *region)
 {
 	struct region_set *set = catalogue->set;
-	struct tp_region *region = arg;
 	int ret;
 
 	if (region_by_name(set, region->name) != NULL)
@@ -206,8 +219,7 @@ region_change_create(struct tp_catalogue *catalogue, void *arg)
 		return -ENOSPC;
 	if (set->id_last == TP_REGION_ID_MAX)
 		return -EOVERFLOW;
-	ret = region_range_find(set, catalogue->split, region->born_node,
-		region->durability != TP_DURABILITY_NONE, region->bytes, &region->base);
+	ret = region_range_take(catalogue, region);
 	if (ret < 0)
 		return ret;
 	if (!record_region_check(region, catalogue->split))
@@ -222,6 +234,16 @@ region_change_create(struct tp_catalogue *catalogue, void *arg)
 	return 0;
 }
 
+static int
+region_change_create(struct tp_catalogue *catalogue, void *arg)
+{
+	struct tp_region *region = arg;
+
+	/* It may be tried again. */
+	region->base = TP_ADDRESS_NONE;
+	return region_insert(catalogue, region);
+}
+
 int
 tp_catalogue_region_create(struct tp_catalogue *catalogue, const struct tp_region_spec *spec,
 	struct tp_region *region)
@@ -233,6 +255,40 @@ tp_catalogue_region_create(struct tp_catalogue *catalogue, const struct tp_regio
 	if (ret < 0)
 		return ret;
 	ret = region_set_change(catalogue, region_change_create, &made);
+	if (ret == 0)
+		*region = made;
+	return ret;
+}
+
+static int
+region_change_restore(struct tp_catalogue *catalogue, void *arg)
+{
+	struct region_set *set = catalogue->set;
+	struct tp_region *region = arg;
+	uint64_t counter = tp_generation_counter(region->generation);
+
+	set->generation_last = RTE_MAX(set->generation_last, counter);
+	return region_insert(catalogue, region);
+}
+
+int
+tp_catalogue_region_restore(struct tp_catalogue *catalogue, const struct tp_region *before,
+	struct tp_region *region)
+{
+	struct tp_region made = *before;
+	struct tp_region tried;
+	int ret;
+
+	if (!record_name_is_valid(before->name) ||
+			before->born_node >= tp_address_node_count(catalogue->split) ||
+			before->node_count > TP_REGION_NODES_MAX ||
+			tp_generation_counter(before->generation) > TP_GENERATION_COUNTER_MAX)
+		return -EINVAL;
+	made.state = TP_REGION_ACTIVE;
+	tried = made;
+	if (!record_region_check(&tried, catalogue->split))
+		return -EINVAL;
+	ret = region_set_change(catalogue, region_change_restore, &made);
 	if (ret == 0)
 		*region = made;
 	return ret;

@@ -184,6 +184,16 @@ struct tp_region_spec {
 int tp_catalogue_region_create(struct tp_catalogue *catalogue, const struct tp_region_spec *spec,
 	struct tp_region *region);
 
+/**
+ * Create a region again at the addresses that it had, as one that a pool has kept while
+ * the store was lost: with a new id, and a generation after the one it had.
+ *
+ * @param before  As it was; its id and page_count are not looked at.
+ * @return 0, or as tp_catalogue_region_create(); -EEXIST also: its addresses are taken.
+ */
+int tp_catalogue_region_restore(struct tp_catalogue *catalogue, const struct tp_region *before,
+	struct tp_region *region);
+
 /** The active region of that name; extents NULL. @return 0, -EINVAL, -ENOENT, -EBADMSG. */
 int tp_catalogue_region_open(struct tp_catalogue *catalogue, const char *name,
 	struct tp_region *region);

@@ -304,6 +304,37 @@ test_region_durable_has_its_own_addresses(void **state)
 	assert_string_equal(found.name, "lasts");
 }
 
+/* Out of a pool, into a store that knows nothing of it. */
+static void
+test_region_restored_has_its_addresses_and_a_later_generation(void **state)
+{
+	struct rig *rig = *state;
+	struct tp_region_spec spec = spec_of("lasts", MIB);
+	struct tp_region before, other, restored;
+
+	spec.durability = TP_DURABILITY_LOCAL;
+	assert_int_equal(tp_catalogue_region_create(rig->catalogue, &spec, &before), 0);
+	/* As long as it is there it cannot come back, nor under another name. */
+	assert_int_equal(tp_catalogue_region_restore(rig->catalogue, &before, &restored), -EEXIST);
+	other = before;
+	strcpy(other.name, "another");
+	assert_int_equal(tp_catalogue_region_restore(rig->catalogue, &other, &restored), -EEXIST);
+	assert_int_equal(tp_catalogue_region_destroy(rig->catalogue, before.id), 0);
+	assert_int_equal(tp_catalogue_region_reap(rig->catalogue, before.id), 0);
+	before.generation = tp_generation_pack(before.born_node, 1000);
+	assert_int_equal(tp_catalogue_region_restore(rig->catalogue, &before, &restored), 0);
+	assert_int_equal(restored.base, before.base);
+	assert_int_equal(restored.page_count, before.page_count);
+	assert_true(restored.id > before.id);
+	assert_true(tp_generation_counter(restored.generation) > 1000);
+	/* What makes no sense stays where it is. */
+	other.base = TP_ADDRESS_BASE + (UINT64_C(5) << 21);
+	assert_int_equal(tp_catalogue_region_restore(rig->catalogue, &other, &restored), -EINVAL);
+	other = before;
+	other.page_shift = 31;
+	assert_int_equal(tp_catalogue_region_restore(rig->catalogue, &other, &restored), -EINVAL);
+}
+
 static void
 test_region_durable_refuses_what_cannot_last(void **state)
 {
@@ -334,6 +365,7 @@ main(void)
 		REGION_TEST(test_region_record_of_garbage_is_refused),
 		REGION_TEST(test_region_durable_has_its_own_addresses),
 		REGION_TEST(test_region_durable_refuses_what_cannot_last),
+		REGION_TEST(test_region_restored_has_its_addresses_and_a_later_generation),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
