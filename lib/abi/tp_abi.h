@@ -29,7 +29,7 @@ extern "C" {
 #endif
 
 #define TP_ABI_MAGIC 0x314942414554ull	/* "TEABI1" */
-#define TP_ABI_VERSION 2u
+#define TP_ABI_VERSION 3u
 #define TP_ABI_LINE 64
 #define TP_ABI_CLIENTS_MAX 64		/* client programs a node */
 #define TP_ABI_THREADS_MAX 32		/* threads a client program */
@@ -142,7 +142,8 @@ tp_guard_key(uint32_t region_id, uint32_t page_index)
 	OP(INVALIDATE, 5) /* drop the local copy (a modified one is written back) */ \
 	OP(NOP,       6)  /* complete at once: ring test, latency floor */	\
 	OP(SETTLE,    7)  /* ask after an atomic whose answer did not come */	\
-	OP(FETCH,     8)  /* bring pages here that will be wanted; answered at once */
+	OP(FETCH,     8)  /* bring pages here that will be wanted; answered at once */ \
+	OP(PERSIST,   9)  /* of a durable region: what was written before it lasts */
 
 enum tp_abi_op {
 #define TP_ABI_OP_AS_ENUM(name, id) TP_ABI_##name = (id),

@@ -193,7 +193,8 @@ client_access_granted(struct tp_thread *thread, struct tp_op *op,
 {
 	uint8_t *at;
 
-	if (op->kind == CLIENT_INVALIDATE || op->kind == CLIENT_FLUSH || op->kind == CLIENT_NOP)
+	if (op->kind == CLIENT_INVALIDATE || op->kind == CLIENT_FLUSH ||
+	    op->kind == CLIENT_PERSIST || op->kind == CLIENT_NOP)
 		return CLIENT_GRANT_DONE;
 	if (op->kind == CLIENT_ATOMIC && (completion->flags & TP_COMPLETION_EXECUTED)) {
 		op->value = completion->value;

@@ -122,6 +122,7 @@ static const struct {
 	[CLIENT_PIN] = { TP_ABI_READ, CLIENT_GUARDS_PIN },
 	[CLIENT_INVALIDATE] = { TP_ABI_INVALIDATE, 0 },
 	[CLIENT_FLUSH] = { TP_ABI_FLUSH, 0 },
+	[CLIENT_PERSIST] = { TP_ABI_PERSIST, 0 },
 };
 
 static struct tp_abi_request

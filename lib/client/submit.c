@@ -8,6 +8,8 @@
 #include "hit.h"
 #include "op.h"
 
+#define SUBMIT_PERSISTS 32	/* pages that tp_persist() has under way */
+
 static bool
 submit_refuse(struct tp_thread *thread, struct tp_op *op, enum tp_reason reason)
 {
@@ -203,6 +205,18 @@ tp_submit_flush(struct tp_thread *thread, struct tp_client_region *region, uint6
 }
 
 bool
+tp_submit_persist(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+		  uint64_t bytes, struct tp_op *op)
+{
+	if (!submit_follow(&thread, &region, op))
+		return true;
+	submit_fill(op, CLIENT_PERSIST, region, offset, NULL, bytes);
+	if (region->info.durability == TP_DURABILITY_NONE)
+		return submit_refuse(thread, op, TP_INVALID);
+	return submit_piece(thread, op, UINT64_MAX);
+}
+
+bool
 tp_submit_clear(struct tp_thread *thread, struct tp_client_region *region, struct tp_op *op)
 {
 	return tp_submit_invalidate(thread, region, 0, client_region_live(region)->bytes, op);
@@ -311,6 +325,67 @@ tp_flush(struct tp_thread *thread, struct tp_client_region *region, uint64_t off
 
 	tp_submit_flush(thread, region, offset, bytes, &op);
 	return tp_op_wait(thread, &op);
+}
+
+/* A range that is persisted page by page, many at a time. */
+struct submit_persists {
+	struct tp_op ops[SUBMIT_PERSISTS];
+	uint64_t offset;		/* of what was not asked for yet */
+	uint64_t end;
+	uint64_t page_bytes;
+	uint64_t deadline_tsc;		/* all of them are one call */
+	uint32_t first;			/* of those under way */
+	uint32_t next;
+};
+
+static void
+submit_next_persist(struct tp_thread *thread, struct tp_client_region *region,
+		    struct submit_persists *all)
+{
+	struct tp_op *op = &all->ops[all->next % SUBMIT_PERSISTS];
+	uint64_t bytes = RTE_MIN(all->end - all->offset,
+				 all->page_bytes - (all->offset & (all->page_bytes - 1)));
+
+	tp_submit_persist(thread, region, all->offset, bytes, op);
+	if (all->next++ == 0)
+		all->deadline_tsc = op->deadline_tsc;
+	else
+		op->deadline_tsc = RTE_MIN(op->deadline_tsc, all->deadline_tsc);
+	all->offset += bytes;
+}
+
+/* What is under way together lasts by the same fence. */
+struct tp_result
+tp_persist(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
+	   uint64_t bytes)
+{
+	const struct tp_control_region *info = tp_client_region_info(region);
+	struct tp_result result = tp_result_ok(0);
+	uint64_t done = 0;
+	struct submit_persists all = {
+		.offset = offset,
+		.end = offset + bytes,
+		.page_bytes = info->page_bytes,
+	};
+
+	if (bytes == 0 || offset > info->bytes || bytes > info->bytes - offset) {
+		tp_submit_persist(thread, region, offset, bytes, &all.ops[0]);
+		return tp_op_wait(thread, &all.ops[0]);
+	}
+	while (all.first != all.next || (all.offset < all.end && tp_result_is_ok(result))) {
+		struct tp_result one;
+
+		while (all.offset < all.end && tp_result_is_ok(result) &&
+		       all.next - all.first < SUBMIT_PERSISTS)
+			submit_next_persist(thread, region, &all);
+		one = tp_op_wait(thread, &all.ops[all.first++ % SUBMIT_PERSISTS]);
+		if (!tp_result_is_ok(result))
+			continue;
+		result = one;
+		done += one.bytes_done;
+	}
+	result.bytes_done = (uint32_t)RTE_MIN(done, (uint64_t)UINT32_MAX);
+	return result;
 }
 
 struct tp_result

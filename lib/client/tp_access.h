@@ -139,6 +139,13 @@ struct tp_result tp_op_wait(struct tp_thread *thread, struct tp_op *op);
  * tp_submit_invalidate: drop this node's copies of the pages that the range
  *   touches (modified ones are given back first). Pages at home stay.
  * tp_submit_flush: give modified copies of those pages back to their home.
+ * tp_submit_persist: of a durable region. OK: each page that the range touches is in
+ *   the persistent memory of its home as it was when this was asked for, or later. So all
+ *   that any access that had ended before has written there outlives every node. Each page
+ *   as a whole, one state of it; several pages not together. VOID: some may be, some not;
+ *   contents are what they were, and it may be asked for again. TP_INVALID: the region is
+ *   not durable. TP_CORRUPTION: what the home keeps it in has failed, or the page there
+ *   cannot be read.
  *
  * @return true if it is done already.
  * @threads Owner of thread.
@@ -161,6 +168,8 @@ bool tp_submit_invalidate(struct tp_thread *thread, struct tp_client_region *reg
 			  uint64_t offset, uint64_t bytes, struct tp_op *op);
 bool tp_submit_flush(struct tp_thread *thread, struct tp_client_region *region, uint64_t offset,
 		     uint64_t bytes, struct tp_op *op);
+bool tp_submit_persist(struct tp_thread *thread, struct tp_client_region *region,
+		       uint64_t offset, uint64_t bytes, struct tp_op *op);
 
 /** tp_submit_invalidate() of the whole region: its cache is empty afterwards. */
 bool tp_submit_clear(struct tp_thread *thread, struct tp_client_region *region, struct tp_op *op);
@@ -258,6 +267,9 @@ struct tp_result tp_invalidate(struct tp_thread *thread, struct tp_client_region
 			       uint64_t offset, uint64_t bytes);
 struct tp_result tp_flush(struct tp_thread *thread, struct tp_client_region *region,
 			  uint64_t offset, uint64_t bytes);
+/* Many pages at a time, where tp_submit_persist() takes one after the other. */
+struct tp_result tp_persist(struct tp_thread *thread, struct tp_client_region *region,
+			    uint64_t offset, uint64_t bytes);
 struct tp_result tp_clear(struct tp_thread *thread, struct tp_client_region *region);
 
 /**

@@ -155,15 +155,16 @@ call_create_nodes(struct tp_control *control, const struct tp_control_region *re
 	return (int)count;
 }
 
-/* 0, or why no region can be so durable here. */
+/* 0, or why no region of these nodes can be so durable. */
 static int
-call_create_durability(const struct tp_control_region *region)
+call_create_durability(struct tp_control *control, const struct tp_control_region *region,
+	const uint16_t *nodes, uint32_t count)
 {
 	switch (region->durability) {
 	case TP_DURABILITY_NONE:
 		return 0;
 	case TP_DURABILITY_LOCAL:
-		return -ENODEV;
+		return durable_nodes_check(control, nodes, count);
 	case TP_DURABILITY_REPLICATED:
 		return -ENOTSUP;
 	default:
@@ -199,14 +200,15 @@ call_create(struct tp_control *control, struct control_call *call)
 		calls_end_errno(control, call, EPERM);
 		return;
 	}
-	ret = call_create_durability(asked);
-	if (ret == 0)
-		ret = call_create_nodes(control, asked, nodes);
+	ret = call_create_nodes(control, asked, nodes);
+	if (ret >= 0) {
+		spec.node_count = (uint16_t)ret;
+		ret = call_create_durability(control, asked, nodes, spec.node_count);
+	}
 	if (ret < 0) {
 		calls_end_errno(control, call, -ret);
 		return;
 	}
-	spec.node_count = (uint16_t)ret;
 	spec.page_shift = (uint8_t)__builtin_ctz(page_bytes);
 	ret = tp_catalogue_region_create(control->catalogue, &spec, &region);
 	if (ret < 0) {
@@ -271,6 +273,18 @@ call_destroy_or_reset(struct tp_control *control, struct control_call *call)
 	call_announce(control, call, region.id);
 }
 
+/* A node that has no room in its pool for a new region destroys it again: durable.c. */
+static bool
+call_was_refused(struct tp_control *control, const struct control_call *call)
+{
+	struct tp_region region;
+
+	return call->request.op == TP_CONTROL_REGION_CREATE &&
+		call->request.region.durability != TP_DURABILITY_NONE &&
+		(tp_catalogue_region_open(control->catalogue, call->request.region.name,
+			&region) == -ENOENT || region.id != call->region_id);
+}
+
 /* Every member has heard of the change. */
 static void
 call_seen(struct tp_control *control, struct control_call *call)
@@ -286,6 +300,10 @@ call_seen(struct tp_control *control, struct control_call *call)
 		return;
 	}
 	entry = regions_find(control, call->region_id);
+	if (call_was_refused(control, call)) {
+		calls_end(control, call, TP_EXHAUSTED, TP_EFFECT_NOT_DONE, ENOSPC);
+		return;
+	}
 	if (entry == NULL || entry->state == CONTROL_REGION_FAILED) {
 		calls_end(control, call, TP_EXHAUSTED, TP_EFFECT_DONE, ENOMEM);
 		return;

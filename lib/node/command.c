@@ -45,6 +45,7 @@ region_add(struct tp_worker *worker, const struct worker_command *command)
 		.creator = command->client,
 		.region = region,
 		.words = command->words,
+		.kept = command->kept,
 	};
 	struct worker_event event = { .type = WORKER_REGION_ADDED, .region_id = region->id };
 
@@ -172,6 +173,8 @@ drain(struct tp_worker *worker)
 	worker->draining = WORKER_DRAINING_RUNS;
 	worker_held_void(worker, TP_UNREACHABLE, -1);
 	tp_coherence_drain(worker->coherence);
+	if (worker->config.keeper != NULL)
+		tp_coherence_persist_all(worker->coherence);
 }
 
 static void

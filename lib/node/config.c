@@ -19,7 +19,7 @@
 
 #include "node_priv.h"
 
-#define CONFIG_SECTIONS_MAX (1 + TP_NODE_PORTS_MAX + TP_NODE_PEERS_MAX)
+#define CONFIG_SECTIONS_MAX (2 + TP_NODE_PORTS_MAX + TP_NODE_PEERS_MAX)
 #define CONFIG_ENTRIES_MAX 64
 
 enum config_type {
@@ -68,6 +68,12 @@ static const struct config_key config_node_keys[] = {
 	NODE_KEY("attach", attach, CONFIG_BOOL, 0, 1),
 	NODE_KEY("inject", inject, CONFIG_BOOL, 0, 1),
 	NODE_KEY("socket", socket_path, CONFIG_TEXT, 1, 108),
+};
+
+static const struct config_key config_pmem_keys[] = {
+	NODE_KEY("pool", pool, CONFIG_TEXT, 1, TP_NODE_PATH_BYTES),
+	NODE_KEY("size_mib", pool_mib, CONFIG_U32, 32, 8 << 20),
+	NODE_KEY("sweep_ms", pool_sweep_ms, CONFIG_U32, 0, 3600000),
 };
 
 #define PORT_KEY(name, field, type, min, max) \
@@ -296,6 +302,7 @@ config_sections(struct rte_cfgfile *file, struct config_place *place,
 {
 	int count = rte_cfgfile_num_sections(file, "", 0);
 	bool node = false;
+	bool pmem = false;
 	int i;
 
 	for (i = 0; i < count; i++) {
@@ -308,6 +315,10 @@ config_sections(struct rte_cfgfile *file, struct config_place *place,
 			node = true;
 			ret = config_section(file, place, i, config_node_keys,
 				RTE_DIM(config_node_keys), config);
+		} else if (strcmp(name, "pmem") == 0 && !pmem) {
+			pmem = true;
+			ret = config_section(file, place, i, config_pmem_keys,
+				RTE_DIM(config_pmem_keys), config);
 		} else if (config_section_number(name, "port") >= 0) {
 			ret = config_port(file, place, i, config_section_number(name, "port"),
 				config);
@@ -346,6 +357,8 @@ tp_node_config_init(struct tp_node_config *config)
 		.tx_frames = 1024,
 		.rx_frames = 512,
 		.attach = true,
+		.pool_mib = 256,
+		.pool_sweep_ms = 1000,
 	};
 }
 

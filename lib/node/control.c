@@ -194,6 +194,8 @@ control_worker_create(struct tp_control *control, uint16_t index)
 		.wake = config->wake_control,
 		.wake_ctx = config->wake_ctx,
 		.frame_crc = config->frame_crc,
+		.keeper = control->keeper == NULL ? NULL : keeper_port(control->keeper, index),
+		.sweep_ns = config->pool_sweep_ns,
 		.base_count = config->base_slots / config->worker_count,
 		.codec_costs = config->codec_costs,
 		.codec_now_ns = config->codec_now_ns,
@@ -294,6 +296,10 @@ control_init(struct tp_control *control, uint64_t now)
 	ret = control_segments_create(control);
 	if (ret < 0)
 		return ret;
+	/* What the pool needs to recover passes before anybody waits for this node. */
+	ret = durable_start(control);
+	if (ret < 0)
+		return ret;
 	ret = membership_join(control, now);
 	if (ret < 0)
 		return ret;
@@ -363,6 +369,7 @@ tp_control_destroy(struct tp_control *control)
 		worker_destroy(control->workers[i]);
 	}
 	clients_destroy(control);
+	durable_stop(control);
 	heap_destroy(control->heap);
 	regions_stop(control);
 	tp_directory_destroy(control->directory);
@@ -483,6 +490,8 @@ tp_control_poll(struct tp_control *control, uint64_t now)
 	atomic_fetch_add_explicit(&control->abi_node->heartbeat, 1, memory_order_relaxed);
 	work += membership_poll(control);
 	work += control_events_run(control);
+	if (control->keeper != NULL)
+		work += durable_poll(control);
 	if (control->state >= TP_CONTROL_LEAVING)
 		return work;
 	work += regions_poll(control);

@@ -37,6 +37,7 @@ struct control_node {
 enum control_region_state {
 	CONTROL_REGION_FREE = 0,
 	CONTROL_REGION_ADD,		/* to be told to the workers */
+	CONTROL_REGION_STORING,		/* the keeper was asked for its pages */
 	CONTROL_REGION_ADDING,		/* told, answers missing */
 	CONTROL_REGION_READY,
 	CONTROL_REGION_REMOVE,
@@ -49,12 +50,15 @@ struct control_region {
 	uint8_t state;			/* enum control_region_state */
 	bool home_lost;
 	bool failed;			/* a worker could not take it */
+	bool fresh;			/* it was created while this node was there */
+	bool stored;			/* the keeper has answered */
 	int16_t creator;		/* client, or -1 */
 	int directory_slot;		/* or -1 */
 	uint16_t acks;			/* workers still to answer */
 	const struct tp_region *region;
 	const struct tp_region *next;	/* new generation, added when the old one is gone */
 	struct tp_segment *words;
+	struct keeper_region *kept;	/* its pages in the pool, NULL: none */
 };
 
 struct control_client {
@@ -141,6 +145,7 @@ struct tp_control {
 	struct control_call calls[CONTROL_CALLS];
 	uint32_t calls_used;
 	uint32_t call_ticket;
+	struct keeper *keeper;		/* NULL: no pool */
 	struct heap *heap;		/* NULL: none */
 	struct inject *inject;		/* NULL: faults cannot be injected */
 	struct tp_link *inject_links[TP_ABI_WORKERS_MAX][TP_ENDPOINT_LINKS_MAX];
@@ -180,6 +185,15 @@ void regions_removed_ack(struct tp_control *control, uint32_t id);
 void regions_place(struct tp_control *control, uint32_t id, uint32_t extent);
 void regions_reap_later(struct tp_control *control, uint32_t id);
 void regions_creator_forget(struct tp_control *control, int client);
+
+/* durable.c */
+int durable_start(struct tp_control *control);
+void durable_stop(struct tp_control *control);
+int durable_nodes_check(struct tp_control *control, const uint16_t *nodes, uint32_t count);
+bool durable_is_here(const struct tp_control *control, const struct tp_region *region);
+bool durable_open(struct tp_control *control, struct control_region *entry);
+bool durable_end(struct tp_control *control, struct control_region *entry);
+uint32_t durable_poll(struct tp_control *control);
 
 /* clients.c */
 uint32_t clients_poll(struct tp_control *control);

@@ -114,6 +114,19 @@ sum_atomic(struct tp_worker *worker, struct tp_action *action)
 	action->msg.identity = 0;
 }
 
+/* What has changed at rest is not made to last in the place of what was right. */
+static void
+sum_persist(struct tp_worker *worker, struct tp_action *action)
+{
+	if (action->slot == TP_SLOT_ABSENT || !sum_is_wrong(worker, action))
+		return;
+	action->slot = TP_SLOT_ABSENT;
+	if (action->msg.type == 0)
+		return;
+	action->msg.type = TP_MSG_NACK;
+	action->msg.reason = TP_CORRUPTION;
+}
+
 /* Before an action is carried out; it may become another one. */
 void
 worker_sum_action(struct tp_worker *worker, struct tp_action *action)
@@ -123,6 +136,7 @@ worker_sum_action(struct tp_worker *worker, struct tp_action *action)
 		sum_send(worker, action);
 		break;
 	case TP_ACTION_ZERO:
+	case TP_ACTION_LOAD:
 	case TP_ACTION_COPY_SLOT:
 		worker->sums[action->slot] = 0;
 		break;
@@ -138,6 +152,9 @@ worker_sum_action(struct tp_worker *worker, struct tp_action *action)
 		break;
 	case TP_ACTION_ATOMIC:
 		sum_atomic(worker, action);
+		break;
+	case TP_ACTION_PERSIST:
+		sum_persist(worker, action);
 		break;
 	default:
 		break;

@@ -260,6 +260,10 @@ node_control_create(struct tp_node *node)
 	config->rx_frames = from->rx_frames;
 	config->seed = node->clock.clock.tsc_base;
 	config->inject = from->inject;
+	config->pool_path = from->pool[0] == '\0' ? NULL : from->pool;
+	config->pool_bytes = (uint64_t)from->pool_mib << 20;
+	config->pool_threaded = true;
+	config->pool_sweep_ns = from->pool_sweep_ms * UINT64_C(1000000);
 	config->crash = node_crash;
 	ret = node_codec_calibrate(node, config, costs);
 	if (ret == 0) {

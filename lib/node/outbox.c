@@ -253,6 +253,12 @@ outbox_action(struct tp_worker *worker, const struct tp_action *action)
 		else if (worker->endpoint != NULL)
 			tp_endpoint_request_done(worker->endpoint, action->token);
 		break;
+	case TP_ACTION_LOAD:
+		worker_page_load(worker, action);
+		break;
+	case TP_ACTION_PERSIST:
+		worker_page_persist(worker, action);
+		break;
 	default:
 		RTE_ASSERT(!"unknown action");
 	}

@@ -197,6 +197,7 @@ table_added(void *ctx, const struct tp_region *region)
 		.state = CONTROL_REGION_ADD,
 		.region = region,
 		.home_lost = control->starting,
+		.fresh = !control->starting,
 		.creator = -1,
 		.directory_slot = -1,
 	};
@@ -212,12 +213,11 @@ table_removed(void *ctx, const struct tp_region *region)
 	if (entry == NULL)
 		return;
 	entry->next = NULL;
-	if (entry->state != CONTROL_REGION_REMOVING)
-		entry->state = entry->state == CONTROL_REGION_ADDING ?
-			CONTROL_REGION_ADDING : CONTROL_REGION_REMOVE;
-	if (entry->state == CONTROL_REGION_ADDING)
-		/* Taken away again as soon as the workers have answered. */
+	/* Taken away again as soon as the workers, or the keeper, have answered. */
+	if (entry->state == CONTROL_REGION_ADDING || entry->state == CONTROL_REGION_STORING)
 		entry->failed = true;
+	else if (entry->state != CONTROL_REGION_REMOVING)
+		entry->state = CONTROL_REGION_REMOVE;
 	control->regions_dirty = true;
 	control->regions_retired++;
 }
@@ -295,6 +295,7 @@ region_add(struct tp_control *control, struct control_region *entry)
 		return;
 	}
 	command.words = tp_segment_base(entry->words);
+	command.kept = entry->kept;
 	command.directory_slot = entry->directory_slot < 0 ? UINT32_MAX :
 		(uint32_t)entry->directory_slot;
 	entry->acks = control->config.worker_count;
@@ -309,6 +310,8 @@ region_gone(struct tp_control *control, struct control_region *entry)
 	const struct tp_region *next = entry->next;
 	int16_t creator = entry->creator;
 
+	if (!durable_end(control, entry))
+		return;
 	region_memory_return(control, entry);
 	control->stats.regions_removed++;
 	if (next == NULL) {
@@ -349,9 +352,13 @@ region_run(struct tp_control *control, struct control_region *entry)
 	case CONTROL_REGION_FAILED:
 		return true;
 	case CONTROL_REGION_ADD:
-		if (room)
+		if (!entry->stored && durable_is_here(control, entry->region))
+			durable_open(control, entry);
+		else if (room)
 			region_add(control, entry);
 		return entry->state == CONTROL_REGION_FAILED;
+	case CONTROL_REGION_STORING:
+		return false;
 	case CONTROL_REGION_ADDING:
 		if (entry->acks != 0)
 			return false;

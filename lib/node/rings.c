@@ -258,6 +258,8 @@ request_want(uint8_t op)
 		return TP_WANT_INVALIDATE;
 	case TP_ABI_SETTLE:
 		return TP_WANT_SETTLE;
+	case TP_ABI_PERSIST:
+		return TP_WANT_PERSIST;
 	default:
 		return TP_WANT_READ;
 	}

@@ -206,6 +206,35 @@ telemetry_usage(const char *cmd, const char *params, struct rte_tel_data *data)
 	return node == NULL ? -ENOENT : 0;
 }
 
+static const char *const telemetry_pmem_names[] = {
+#define TELEMETRY_NAME(name, help) #name,
+	KEEPER_STAT_LIST(TELEMETRY_NAME)
+#undef TELEMETRY_NAME
+};
+static_assert(RTE_DIM(telemetry_pmem_names) == sizeof(struct keeper_stats) / sizeof(uint64_t),
+	"one list");
+
+/* All 0 where there is no pool. */
+static int
+telemetry_pmem(const char *cmd, const char *params, struct rte_tel_data *data)
+{
+	struct tp_node *node;
+	unsigned int i;
+
+	rte_tel_data_start_dict(data);
+	pthread_mutex_lock(&telemetry_lock);
+	node = telemetry_find(params);
+	for (i = 0; node != NULL && i < RTE_DIM(telemetry_pmem_names); i++) {
+		_Atomic uint64_t *stats = node->control->keeper == NULL ? NULL :
+			(_Atomic uint64_t *)keeper_stats_get(node->control->keeper);
+
+		rte_tel_data_add_dict_u64(data, telemetry_pmem_names[i], stats == NULL ? 0 :
+			atomic_load_explicit(&stats[i], memory_order_relaxed));
+	}
+	pthread_mutex_unlock(&telemetry_lock);
+	return node == NULL ? -ENOENT : 0;
+}
+
 int
 node_telemetry_add(struct tp_node *node)
 {
@@ -243,6 +272,8 @@ RTE_INIT(node_telemetry_init)
 		"What a node's workers have under way, summed. Parameter: node id");
 	rte_telemetry_register_cmd("/tp/fabric/stats", telemetry_fabric,
 		"Counters of a node's endpoints, summed. Parameter: node id");
+	rte_telemetry_register_cmd("/tp/pmem/stats", telemetry_pmem,
+		"What a node's pool was made to keep. Parameter: node id");
 	rte_telemetry_register_cmd("/tp/inject/stats", telemetry_inject,
 		"What injected faults did to a node's frames. Parameter: node id");
 	rte_telemetry_register_cmd("/tp/coherence/stats", telemetry_coherence,

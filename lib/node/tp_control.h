@@ -103,6 +103,11 @@ struct tp_control_config {
 	/* A clock to time codecs by, any thread; NULL: the costs above are believed. */
 	uint64_t (*codec_now_ns)(void *ctx);
 	void *codec_now_ctx;
+	/* File with the pages of durable regions, made if it is not there; borrowed. NULL: none. */
+	const char *pool_path;
+	uint64_t pool_bytes;		/* of one that is made */
+	bool pool_threaded;		/* it has a thread; else tp_control_poll() does its work */
+	uint64_t pool_sweep_ns;		/* between persisting what was written back; 0: on request only */
 	bool inject;			/* clients may inject faults; then links are wrapped */
 	/* An injected crash; whatever it does, the node does nothing any more. NULL: none. */
 	void (*crash)(void *ctx);

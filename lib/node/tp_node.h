@@ -29,6 +29,7 @@ struct tp_node;
 #define TP_NODE_DEVICE_BYTES 64
 #define TP_NODE_URL_BYTES 256
 #define TP_NODE_NAME_BYTES 32
+#define TP_NODE_PATH_BYTES 256
 
 #define TP_NODE_LINK_MEASURED UINT32_MAX
 
@@ -84,6 +85,9 @@ struct tp_node_config {
 	struct tp_node_peer_config peers[TP_NODE_PEERS_MAX];
 	bool attach;				/* open the control socket */
 	bool inject;				/* clients may inject faults; false */
+	char pool[TP_NODE_PATH_BYTES];		/* of durable regions; "": none */
+	uint32_t pool_mib;			/* of a pool that is made */
+	uint32_t pool_sweep_ms;			/* between persisting what was written back; 0: on request only */
 	char socket_path[108];			/* "": in the DPDK runtime directory */
 };
 

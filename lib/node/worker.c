@@ -170,6 +170,11 @@ worker_create(const struct worker_config *config)
 	worker->config.coherence.referenced_ctx = worker;
 	worker->config.coherence.slot_hint = worker_slot_hint;
 	worker->config.coherence.slot_hint_ctx = worker;
+	if (config->keeper != NULL) {
+		worker->config.coherence.persisted = worker_persisted;
+		worker->config.coherence.persisted_ctx = worker;
+		worker->config.coherence.persist_count = KEEPER_JOBS;
+	}
 	worker->coherence = tp_coherence_create(&worker->config.coherence);
 	if (worker->coherence == NULL)
 		goto destroy;
@@ -319,6 +324,8 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 		worker_sleepers_wake(worker);
 		return work;
 	}
+	if (unlikely(worker->config.keeper != NULL))
+		work += worker_persist_poll(worker);
 	work += worker_local_run(worker);
 	if (unlikely(worker->held_count != 0))
 		work += worker_held_poll(worker);
@@ -363,6 +370,12 @@ tp_worker_next_timer(const struct tp_worker *worker)
 	/* What others decide is looked at from time to time: it may take them long. */
 	if (worker->held_count != 0 || worker->regions_removing != 0)
 		next = RTE_MIN(next, worker->now + WORKER_HELD_NS);
+	/* Who persists wakes us; where nobody does we look. */
+	if (worker->keeping != 0)
+		next = RTE_MIN(next, worker->now + WORKER_HELD_NS);
+	if (worker->config.keeper != NULL && worker->config.sweep_ns != 0 &&
+	    worker->draining == WORKER_DRAINING_NO)
+		next = RTE_MIN(next, worker->sweep_at);
 	if (worker->quarantine_count != 0)
 		next = RTE_MIN(next, worker->now + WORKER_QUARANTINE_NS);
 	return next;

@@ -13,6 +13,7 @@
 #include <rte_debug.h>
 
 #include "clock_priv.h"
+#include "keeper_priv.h"
 #include "ring_priv.h"
 #include "tp_abi.h"
 #include "tp_codec_chooser.h"
@@ -74,6 +75,7 @@ struct worker_region {
 	const struct tp_region *region;
 	_Atomic uint64_t *words;
 	uint32_t *hidden;		/* injected: what the words should say; NULL: they do */
+	const struct keeper_region *kept;	/* its pages in the pool, NULL: none here */
 };
 
 /* What the worker alone knows of a client thread. */
@@ -261,7 +263,7 @@ enum worker_command_type {
 	WORKER_HOME_RESET,	/* node: another process than before */
 	WORKER_SELF_FENCED,	/* ticket; answered by WORKER_FENCED_DONE */
 	WORKER_ENDPOINT,	/* endpoint: of the new epoch; the old one is destroyed */
-	WORKER_REGION_ADD,	/* region; answered */
+	WORKER_REGION_ADD,	/* region, kept; answered */
 	WORKER_REGION_REMOVE,	/* region_id; answered once nothing is left */
 	WORKER_CREATOR,		/* region_id, client: may write the read-only region */
 	WORKER_CLIENT_ADD,	/* client */
@@ -291,6 +293,7 @@ struct worker_command {
 	uint32_t directory_slot;
 	uint32_t thread_count;
 	uint64_t origin;
+	const struct keeper_region *kept;
 	union {
 		const struct tp_region *region;
 		struct tp_endpoint *endpoint;
@@ -357,6 +360,8 @@ struct worker_config {
 	uint32_t link_ns_per_kib[TP_ENDPOINT_LINKS_MAX];
 	bool link_measured[TP_ENDPOINT_LINKS_MAX];	/* ... and what is not said is measured */
 	bool frame_crc;			/* frames at rest have sums */
+	struct keeper_port *keeper;	/* NULL: the node has no pool */
+	uint64_t sweep_ns;		/* between persisting what was written back; 0: when it leaves only */
 	uint32_t base_count;		/* pages remembered for changes; 0: none */
 	const struct tp_codec_cost *codec_costs;
 	uint64_t (*codec_now_ns)(void *ctx);
@@ -432,6 +437,8 @@ struct tp_worker {
 	struct node_ring commands;	/* control to worker */
 	struct node_ring events;	/* worker to control */
 	struct tp_worker_stats stats;
+	uint32_t keeping;		/* handed over to be persisted, and not told yet */
+	uint64_t sweep_at;		/* when the next sweep begins */
 	uint64_t fabric_at;		/* when the endpoint's counters are copied again */
 	uint64_t fabric_base[TP_ENDPOINT_COUNTER_COUNT];	/* of endpoints before */
 	uint64_t fabric[TP_ENDPOINT_COUNTER_COUNT];
@@ -496,6 +503,12 @@ uint32_t worker_message_header(uint8_t type, uint32_t length);
 int worker_message_send(struct tp_worker *worker, const struct worker_message *message,
 	const void *payload);
 uint32_t worker_local_run(struct tp_worker *worker);
+
+/* persist.c: pages of durable regions */
+enum tp_persisted worker_persisted(void *ctx, uint32_t region_id, uint32_t page_index);
+void worker_page_load(struct tp_worker *worker, const struct tp_action *action);
+void worker_page_persist(struct tp_worker *worker, const struct tp_action *action);
+uint32_t worker_persist_poll(struct tp_worker *worker);
 
 /* batch.c: many pages in one message */
 int worker_batch_init(struct tp_worker *worker);

@@ -106,6 +106,7 @@ node_config_init(const struct tp_sim_node_config *from, struct tp_sim_node_confi
 	config->home_bytes = config->home_bytes != 0 ? config->home_bytes : 2 << 20;
 	config->cache_bytes = config->cache_bytes != 0 ? config->cache_bytes : 1 << 20;
 	config->heap_bytes = config->heap_bytes != 0 ? config->heap_bytes : 256 << 10;
+	config->pool_bytes = config->pool_bytes != 0 ? config->pool_bytes : 64 << 20;
 	page_bytes = config->page_bytes;
 	return config->workers <= TP_SIM_WORKERS_MAX && rte_is_power_of_2(page_bytes) &&
 		config->home_bytes / page_bytes <= UINT32_MAX &&
@@ -157,6 +158,12 @@ tp_sim_node_add(struct tp_sim *sim, const struct tp_sim_node_config *config)
 	*node = (struct sim_node){ .sim = sim, .id = (uint16_t)number, .wake_at = UINT64_MAX };
 	if (!node_config_init(config, &node->config))
 		return -EINVAL;
+	if (node->config.pool_path != NULL) {
+		if (strlen(node->config.pool_path) >= sizeof(node->pool_path))
+			return -EINVAL;
+		strcpy(node->pool_path, node->config.pool_path);
+		node->config.pool_path = node->pool_path;
+	}
 	ret = sim_node_boot(node);
 	if (ret < 0) {
 		sim_node_free(node);

@@ -76,6 +76,8 @@ node_config_fill(const struct sim_node *node, struct tp_control_config *config)
 		.busy_count = 128,
 		.deferred_count = 512,
 		.kept_count = 4096,
+		.pool_path = from->pool_path,
+		.pool_bytes = from->pool_bytes,
 		.inject = true,
 		.crash = node_crash,
 		.crash_ctx = (void *)(uintptr_t)node,

@@ -23,6 +23,7 @@
 TP_LOG_DECLARE(sim);
 #define TP_SIM_LOG(level, ...) TP_LOG(sim, level, __VA_ARGS__)
 
+#define SIM_PATH_BYTES 256
 #define SIM_US UINT64_C(1000)
 #define SIM_MS UINT64_C(1000000)
 #define SIM_START_NS (1000 * SIM_MS)		/* time 0 means "never" in places */
@@ -35,6 +36,7 @@ struct sim_node {
 	struct tp_sim *sim;
 	uint16_t id;
 	struct tp_sim_node_config config;
+	char pool_path[SIM_PATH_BYTES];
 	struct tp_control *control;	/* NULL: it does not run */
 	struct tp_store *store;
 	struct tp_link *links[TP_SIM_WORKERS_MAX];

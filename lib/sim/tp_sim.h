@@ -57,6 +57,9 @@ struct tp_sim_node_config {
 	uint64_t lease_ns;		/* 0: 60 ms, as telepaged */
 	uint64_t guard_lease_ns;	/* 0: 10 ms */
 	uint64_t peer_timeout_ns;	/* 0: 120 ms */
+	/* A file for the pool of durable regions, made if it is not there; copied. NULL: none. */
+	const char *pool_path;
+	uint64_t pool_bytes;		/* 0: 64 MiB */
 };
 
 /**
@@ -119,8 +122,8 @@ int tp_sim_node_online(struct tp_sim *sim, unsigned int node);
 int tp_sim_node_crash(struct tp_sim *sim, unsigned int node);
 
 /**
- * Start it again as a new process with the same configuration and empty memory,
- * and let time pass until it is a member. Clients attach anew.
+ * Start it again as a new process with the same configuration, empty memory and its
+ * pool, and let time pass until it is a member. Clients attach anew.
  *
  * @return 0, -ENOENT: no such node; -EALREADY: it runs; -ENOMEM; -ETIMEDOUT: as
  *   tp_sim_node_add(); another errno of the node, as -EHOSTUNREACH with its store cut.

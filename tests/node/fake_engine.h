@@ -47,6 +47,8 @@ static struct {
 	uint32_t peer_down_count;
 	uint32_t drains;
 	bool drained;
+	uint32_t persisted_count;
+	uint32_t persist_alls;
 	bool region_gone;
 } fake;
 
@@ -136,6 +138,18 @@ bool
 tp_coherence_is_drained(const struct tp_coherence *coherence)
 {
 	return fake.drained;
+}
+
+void
+tp_coherence_persisted(struct tp_coherence *coherence)
+{
+	fake.persisted_count++;
+}
+
+void
+tp_coherence_persist_all(struct tp_coherence *coherence)
+{
+	fake.persist_alls++;
 }
 
 /* Hints decide nothing. */
