@@ -120,7 +120,10 @@ class Cluster:
         if self.pmd == "memif":
             self._config_memif(number, parser)
         for key, value in self.settings.items():
-            parser["node"][key] = str(value)
+            if key == "pool_mib":
+                parser["pmem"] = {"pool": f"{self.dir}/pool{number}", "size_mib": str(value)}
+            else:
+                parser["node"][key] = str(value)
         path = self.dir / f"node{number}.ini"
         with open(path, "w", encoding="utf-8") as output:
             parser.write(output)

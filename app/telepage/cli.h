@@ -42,6 +42,7 @@ int cli_stats(struct cli *cli, int argc, char **argv);
 int cli_region(struct cli *cli, int argc, char **argv);
 int cli_put(struct cli *cli, int argc, char **argv);
 int cli_get(struct cli *cli, int argc, char **argv);
+int cli_persist(struct cli *cli, int argc, char **argv);
 int cli_atomic(struct cli *cli, int argc, char **argv);
 int cli_inject(struct cli *cli, int argc, char **argv);
 int cli_pmem(struct cli *cli, int argc, char **argv);

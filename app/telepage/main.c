@@ -26,6 +26,8 @@ const struct cli_command cli_commands[] = {
 	  "copy a file (- for stdin) into a region", true, cli_put },
 	{ "get", "REGION FILE [--offset N] [--bytes N] [--latency]",
 	  "copy a region into a file (- for stdout)", true, cli_get },
+	{ "persist", "REGION [--offset N] [--bytes N]",
+	  "of a durable region: what is there now outlives every node", true, cli_persist },
 	{ "atomic", "REGION OFFSET OP [VALUE [VALUE]] [--count N] [--spread N] [--width 4|8] "
 	  "[--no-settle]",
 	  "load, store, add, cas, exchange, and, or; where an answer is lost, ask what became\n"

@@ -89,5 +89,6 @@ void load_write(struct load *load);
 void load_churn(struct load *load);
 void load_mix(struct load *load);
 void load_record(struct load *load);
+void load_persist(struct load *load);
 
 #endif /* LOAD_H */

@@ -32,6 +32,8 @@ static const struct {
 	  load_mix },
 	{ "record", "read, write and swap words, each noted in --record for telepage-linearize",
 	  load_record },
+	{ "persist", "write words of a durable region and persist some, the only one to do so",
+	  load_persist },
 };
 #define MODES (sizeof(modes) / sizeof(modes[0]))
 
