@@ -12,7 +12,8 @@
 #              sharing: hits, misses, atomics, pool, directory (default)
 #              fabric: pages in bulk, sessions on links that lose frames or are full
 #              life: idle nodes, attaching, nodes that die, a computing neighbour
-#              pmem: transactions and blocks against libpmemobj, the B+tree against LMDB
+#              pmem: transactions and blocks against libpmemobj, the B+tree against LMDB,
+#                     hybrid objects against DRAM and LRU
 #   --rt       SCHED_RR: for a machine that is not quiet; the log says so
 #   --dry-run  print the rows, leave docs/benchmarks.md alone
 set -eu
@@ -30,7 +31,7 @@ while [ $# -gt 0 ]; do
 	--build) build=$2; shift ;;
 	--rt) schedule="chrt -r 10" ;;
 	--dry-run) target=/dev/stdout ;;
-	*) sed -n 's/^# \{0,1\}//; 5,19p' "$0"; exit 2 ;;
+	*) sed -n 's/^# \{0,1\}//; 5,20p' "$0"; exit 2 ;;
 	esac
 	shift
 done
@@ -70,6 +71,9 @@ pmem)
 	for what in insert get scan delete; do
 		run pmem_btree_$what
 	done
+	run pmem_hybrid_hit_lat
+	run pmem_hybrid_miss_lat
+	run pmem_hybrid_hit_ratio
 	;;
 sharing)
 	run client_hit_lat

@@ -39,6 +39,9 @@ GOALS = {
     **{f"pmem_{what}_{size}_{threads}": (">= 2 x libpmemobj's rate", lambda obj: obj / 2)
        for what, sizes in (("tx_rate", (64, 256, 4096)), ("alloc_rate", (64, 1024, 16384)))
        for size in sizes for threads in (1, 2)},
+    **{f"pmem_hybrid_hit_{what}": ("<= 1.2 x DRAM", lambda dram: 1.2 * dram)
+       for what in ("lat_64", "lat_4096", "lat_64_hot", "lat_64_w10_none",
+                    "lat_64_w10_eventual")},
     **{f"pmem_btree_{what}": (">= LMDB's rate", lambda lmdb: lmdb)
        for what in ("insert", "delete")},
     **{f"pmem_btree_{what}": (">= 0.8 x LMDB's rate", lambda lmdb: lmdb / 0.8)
@@ -72,6 +75,7 @@ GOALS_LEAST = {
     "session_loss_bw_1e-3": 0.95,
     "session_loss_bw_1e-2": 0.80,
     "bulk_under_demand_bw": 0.80,
+    **{f"pmem_hybrid_hit_ratio_{what}": 1.0 for what in ("1", "10", "50", "10_scan")},
 }
 
 
