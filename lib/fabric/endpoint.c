@@ -250,6 +250,24 @@ endpoint_gap(struct tp_endpoint *ep, uint64_t gap)
 	}
 }
 
+/** The turn in which time stamps came is over: from then on they wait. */
+static void
+endpoint_turn_end(struct tp_endpoint *ep, uint64_t end)
+{
+	uint32_t turn = fabric_timestamp(RTE_MIN(end, ep->now + FABRIC_TURN_MAX_NS)) -
+		fabric_timestamp(ep->now);
+	uint32_t i;
+
+	for (i = 0; i < ep->fresh_count; i++) {
+		struct fabric_session *s = &ep->sessions[ep->fresh[i]];
+
+		if (s->echo_fresh)
+			s->echo -= turn;
+		s->echo_fresh = false;
+	}
+	ep->fresh_count = 0;
+}
+
 static __rte_noinline void
 endpoint_clock_jumped(struct tp_endpoint *ep, uint64_t now)
 {
@@ -270,6 +288,8 @@ endpoint_clock(struct tp_endpoint *ep, uint64_t now)
 		return;
 	if (unlikely(now - ep->now > ep->gap_min_ns || !ep->clock_started))
 		endpoint_clock_jumped(ep, now);
+	if (unlikely(ep->fresh_count != 0) && now != ep->now)
+		endpoint_turn_end(ep, now);
 	ep->now = now;
 }
 
@@ -513,10 +533,11 @@ tp_endpoint_tx_flush(struct tp_endpoint *ep, uint64_t now)
 }
 
 uint64_t
-tp_endpoint_next_timer(const struct tp_endpoint *ep)
+tp_endpoint_next_timer(struct tp_endpoint *ep)
 {
 	uint64_t next = FABRIC_NEVER;
 
+	endpoint_turn_end(ep, ep->now);
 	if (tp_endpoint_tx_pending(ep) || (!ep->announced && ep->peer_count > 0))
 		return ep->now;
 	if (ep->heap_count > 0)

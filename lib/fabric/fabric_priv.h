@@ -45,6 +45,8 @@
 #define FABRIC_QUEUES_BULK (FABRIC_QUEUES_ALL & ~((1u << (FABRIC_QUEUES - TP_CLASS_COUNT)) - 1))
 #define FABRIC_BULK_WINDOW (TP_WIRE_WINDOW - TP_WIRE_WINDOW / 4)	/* sequences bulk may span */
 #define FABRIC_NODES 65536u
+#define FABRIC_FRESH_MAX 64u
+#define FABRIC_TURN_MAX_NS 100000u	/* what came in a turn came within so long */
 
 #define FABRIC_CWND_FIRST 16u		/* packets; RFC 6928 allows 10, a cluster is shallower */
 #define FABRIC_CWND_MIN 2u
@@ -188,6 +190,7 @@ struct fabric_session {
 	unsigned __int128 receive_bits;	/* bit i: receive_next + 1 + i has arrived */
 	uint32_t ack_waiting;		/* packets not acknowledged yet */
 	bool echo_due;
+	bool echo_fresh;		/* it came in this turn: ep->fresh holds the session */
 	uint32_t echo;			/* timestamp to echo, less our clock when it came */
 	uint32_t delivered[TP_CLASS_COUNT];	/* messages */
 	uint32_t requests_done;
@@ -252,6 +255,8 @@ struct tp_endpoint {
 	bool clock_started;
 	bool announced;
 	bool flush_soon;		/* within a burst: a sender waits for an ack */
+	uint32_t fresh_count;
+	uint32_t fresh[FABRIC_FRESH_MAX];	/* sessions whose echo came in this turn */
 	uint32_t epoch;			/* last one given out */
 
 	struct fabric_link links[TP_ENDPOINT_LINKS_MAX];

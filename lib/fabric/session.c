@@ -168,6 +168,7 @@ session_state_init(struct tp_endpoint *ep, struct fabric_session *s)
 	s->ack_waiting = 0;
 	s->echo = 0;
 	s->echo_due = false;
+	s->echo_fresh = false;
 	s->srtt_ns = 0;
 	s->rttvar_ns = 0;
 	s->rto_ns = RTE_MIN(RTE_MAX(FABRIC_RTO_FIRST_NS, ep->config.rto_min_ns),

@@ -230,6 +230,22 @@ rx_sequence_fresh(struct tp_endpoint *ep, const struct fabric_session *s, uint32
 	return false;
 }
 
+/**
+ * A time stamp to echo. When in this turn it came is not known, the turn's own time
+ * is that of its begin: what it waits counts from the turn's end on, or a round trip
+ * would seem shorter than it was by as much as a turn of many packets takes.
+ */
+static void
+rx_echo_take(struct tp_endpoint *ep, struct fabric_session *s, uint32_t timestamp)
+{
+	s->echo_due = true;
+	s->echo = timestamp - fabric_timestamp(ep->now);
+	if (s->echo_fresh || ep->fresh_count == FABRIC_FRESH_MAX || FABRIC_MUTANT(ep, echo_early))
+		return;
+	s->echo_fresh = true;
+	ep->fresh[ep->fresh_count++] = s->index;
+}
+
 /** Has this packet not arrived before? From then on its time stamp counts. */
 static bool
 rx_packet_is_new(struct tp_endpoint *ep, struct fabric_session *s,
@@ -245,10 +261,8 @@ rx_packet_is_new(struct tp_endpoint *ep, struct fabric_session *s,
 		}
 		return false;
 	}
-	if (!s->echo_due) {
-		s->echo_due = true;
-		s->echo = rte_le_to_cpu_32(header->timestamp) - fabric_timestamp(ep->now);
-	}
+	if (!s->echo_due)
+		rx_echo_take(ep, s, rte_le_to_cpu_32(header->timestamp));
 	return true;
 }
 

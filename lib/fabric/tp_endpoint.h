@@ -389,12 +389,13 @@ uint32_t tp_endpoint_tx_flush(struct tp_endpoint *ep, uint64_t now);
 bool tp_endpoint_tx_is_acks(const struct tp_endpoint *ep);
 
 /**
- * When tp_endpoint_timer_poll() must run next, at the latest.
+ * When tp_endpoint_timer_poll() must run next, at the latest. Who asks may rest until
+ * then: the turn ends here, not with the next look at the clock.
  *
  * @return Nanoseconds, UINT64_MAX for never; the past if work waits.
  * @threads Owner.
  */
-uint64_t tp_endpoint_next_timer(const struct tp_endpoint *ep);
+uint64_t tp_endpoint_next_timer(struct tp_endpoint *ep);
 
 /** Is there anything that a tx_flush would send at once? @threads Owner. */
 bool tp_endpoint_tx_pending(const struct tp_endpoint *ep);

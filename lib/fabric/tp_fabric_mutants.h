@@ -24,7 +24,8 @@ struct tp_endpoint;
 	MUTANT(bulk_no_window,   "bulk may fill the session's window")			\
 	MUTANT(bulk_all_credits, "bulk may use every credit")				\
 	MUTANT(no_ack_asked,     "a full window does not ask for an ack")	\
-	MUTANT(many_first_only,  "of several messages in a packet one is delivered")
+	MUTANT(many_first_only,  "of several messages in a packet one is delivered")	\
+	MUTANT(echo_early,       "what came in a long turn came at its begin")
 
 enum tp_fabric_mutant {
 #define TP_FABRIC_MUTANT_AS_ENUM(name, help) TP_FABRIC_MUTANT_##name,

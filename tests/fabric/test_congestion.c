@@ -107,6 +107,43 @@ test_rto_is_a_millisecond_at_short_round_trips(void **state)
 	assert_int_equal(result.info.rto_ns, SIM_MS);
 }
 
+/*
+ * A message comes at the end of a turn of the receiver that takes 24 us, and is
+ * acknowledged 100 us later: as much of that is the path's as without a turn.
+ */
+static void
+test_path_is_not_shortened_by_long_turns_of_the_receiver(void **state)
+{
+	const struct sim_faults calm = { .delay_ns = PIPE_DELAY_NS };
+	struct tp_session_info info;
+	struct sim_cluster c;
+	struct tp_endpoint *receiver;
+	uint8_t byte = 0;
+	struct iovec iov = { &byte, 1 };
+	uint32_t i;
+
+	(void)state;
+	sim_cluster_init(&c, 2, 1, &calm, NULL, 9000);
+	c.message = pipe_message_ignore;
+	sim_cluster_connect(&c);
+	sim_cluster_run(&c, SIM_MS);
+	receiver = c.nodes[1].ep;
+	for (i = 0; i < 20; i++) {
+		assert_int_equal(tp_endpoint_send(c.nodes[0].ep, 2, 0, TP_CLASS_RESPONSE,
+			TP_PRIORITY_NORMAL, &iov, 1), 0);
+		c.nodes[1].paused = true;
+		sim_cluster_run(&c, 25 * US);
+		assert_int_equal(tp_endpoint_rx_poll(receiver, c.now - 24 * US), 1);
+		tp_endpoint_tx_flush(receiver, c.now - 24 * US);
+		tp_endpoint_timer_poll(receiver, c.now);
+		c.nodes[1].paused = false;
+		sim_cluster_run(&c, SIM_MS);
+	}
+	assert_int_equal(tp_endpoint_session_info(c.nodes[0].ep, 0, &info), 0);
+	assert_in_range(info.rtt_path_ns, 39 * US, 60 * US);
+	sim_cluster_fini(&c);
+}
+
 static void
 test_window_survives_one_percent_of_random_loss(void **state)
 {
@@ -267,6 +304,7 @@ main(void)
 		cmocka_unit_test(test_loss_of_a_packet_sent_again_is_found_without_a_timeout),
 		cmocka_unit_test(test_loss_of_everything_for_a_while_ends_in_timeouts_and_recovers),
 		cmocka_unit_test(test_rto_is_a_millisecond_at_short_round_trips),
+		cmocka_unit_test(test_path_is_not_shortened_by_long_turns_of_the_receiver),
 		cmocka_unit_test(test_window_survives_one_percent_of_random_loss),
 		cmocka_unit_test(test_window_is_cut_where_a_tenth_is_lost),
 		cmocka_unit_test(test_window_keeps_the_queue_short_on_a_slow_link),
