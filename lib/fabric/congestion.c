@@ -89,12 +89,14 @@ fabric_congestion_init(struct fabric_session *s)
 uint64_t
 fabric_congestion_path(const struct fabric_session *s)
 {
-	return RTE_MIN(s->rtt_low[0], s->rtt_low[1]);
+	uint64_t low = RTE_MIN(s->rtt_low[0], s->rtt_low[1]);
+
+	return low == UINT64_MAX ? s->srtt_ns : low;
 }
 
 /** The lowest round trip is to be measured afresh. */
-void
-fabric_congestion_low_renew(struct tp_endpoint *ep, struct fabric_session *s, uint64_t rtt)
+static void
+congestion_low_renew(struct tp_endpoint *ep, struct fabric_session *s, uint64_t rtt)
 {
 	bool known = s->rtt_low_until != 0;
 
@@ -107,6 +109,15 @@ fabric_congestion_low_renew(struct tp_endpoint *ep, struct fabric_session *s, ui
 		s->cwnd.window = RTE_MAX(s->cwnd.window / SWIFT_DRAIN, FABRIC_CWND_MIN);
 	if (s->limited & FABRIC_LIMITED_BULK)
 		s->bulk_cwnd.window = RTE_MAX(s->bulk_cwnd.window / SWIFT_DRAIN, FABRIC_CWND_MIN);
+}
+
+/** A round trip that took no longer than rtt. */
+void
+fabric_congestion_low(struct tp_endpoint *ep, struct fabric_session *s, uint64_t rtt)
+{
+	s->rtt_low[0] = RTE_MIN(s->rtt_low[0], rtt);
+	if (unlikely(ep->now >= s->rtt_low_until))
+		congestion_low_renew(ep, s, rtt);
 }
 
 /** Packets were acknowledged while a window kept others back. */

@@ -250,20 +250,30 @@ endpoint_gap(struct tp_endpoint *ep, uint64_t gap)
 	}
 }
 
-/** The turn in which time stamps came is over: from then on they wait. */
+/**
+ * The turn in which time stamps came is over: from then on they wait. If it took long,
+ * the thread did not run for a part of it, and nobody knows when they came. An ack may
+ * have come as late as now: only so does its round trip count as one of the lowest.
+ */
 static void
 endpoint_turn_end(struct tp_endpoint *ep, uint64_t end)
 {
-	uint32_t turn = fabric_timestamp(RTE_MIN(end, ep->now + FABRIC_TURN_MAX_NS)) -
-		fabric_timestamp(ep->now);
+	uint32_t turn = fabric_timestamp(end) - fabric_timestamp(ep->now);
+	bool known = end - ep->now <= FABRIC_TURN_MAX_NS;
 	uint32_t i;
 
 	for (i = 0; i < ep->fresh_count; i++) {
 		struct fabric_session *s = &ep->sessions[ep->fresh[i]];
 
-		if (s->echo_fresh)
+		s->fresh = false;
+		if (s->echo_fresh) {
 			s->echo -= turn;
+			s->echo_due = s->echo_due && known;
+		}
 		s->echo_fresh = false;
+		if (s->rtt_fresh != 0)
+			fabric_congestion_low(ep, s, s->rtt_fresh + (end - ep->now));
+		s->rtt_fresh = 0;
 	}
 	ep->fresh_count = 0;
 }

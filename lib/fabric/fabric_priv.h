@@ -46,13 +46,14 @@
 #define FABRIC_BULK_WINDOW (TP_WIRE_WINDOW - TP_WIRE_WINDOW / 4)	/* sequences bulk may span */
 #define FABRIC_NODES 65536u
 #define FABRIC_FRESH_MAX 64u
-#define FABRIC_TURN_MAX_NS 100000u	/* what came in a turn came within so long */
+#define FABRIC_TURN_MAX_NS 100000u	/* a longer turn was interrupted */
 
 #define FABRIC_CWND_FIRST 16u		/* packets; RFC 6928 allows 10, a cluster is shallower */
 #define FABRIC_CWND_MIN 2u
 #define FABRIC_ACK_EVERY 8u		/* packets that may wait for one ack */
 #define FABRIC_SACKS_LOST 3u		/* later packets sacked before one counts as lost */
 #define FABRIC_JOIN_CREDITS 4u		/* a packet takes this part of the credits at most */
+#define FABRIC_JOIN_BULK_WINDOW 4u	/* packets; on a link that takes fewer, bulk stays fine-grained */
 #define FABRIC_REORDER_MIN_NS 10000u	/* what a packet may be late at least */
 #define FABRIC_RTO_FIRST_NS 5000000u	/* before the first sample */
 #define FABRIC_HELLO_FIRST_NS 2000000u	/* then doubled up to the heartbeat */
@@ -167,6 +168,7 @@ struct fabric_session {
 	uint32_t sacked_count;
 	uint32_t lost_count;
 	uint32_t bulk_burst;		/* bulk packets that may still begin in this flush */
+	uint32_t bulk_unasked;		/* bulk packets since one asked for an ack */
 	uint32_t bulk_in_flight;	/* of what is neither acknowledged nor lost */
 	struct fabric_swift cwnd;
 	struct fabric_swift bulk_cwnd;
@@ -190,7 +192,8 @@ struct fabric_session {
 	unsigned __int128 receive_bits;	/* bit i: receive_next + 1 + i has arrived */
 	uint32_t ack_waiting;		/* packets not acknowledged yet */
 	bool echo_due;
-	bool echo_fresh;		/* it came in this turn: ep->fresh holds the session */
+	bool fresh;			/* in ep->fresh */
+	bool echo_fresh;		/* echo came in this turn */
 	uint32_t echo;			/* timestamp to echo, less our clock when it came */
 	uint32_t delivered[TP_CLASS_COUNT];	/* messages */
 	uint32_t requests_done;
@@ -201,6 +204,7 @@ struct fabric_session {
 	uint64_t rttvar_ns;
 	uint64_t rto_ns;
 	uint64_t pto_ns;		/* until a probe */
+	uint64_t rtt_fresh;		/* lowest of this turn, 0: none */
 	uint64_t rtt_low[2];		/* lowest of this span of time and the one before */
 	uint64_t rtt_low_until;		/* end of this span, 0: none yet */
 	uint64_t hello_ns;		/* interval now */
@@ -256,7 +260,7 @@ struct tp_endpoint {
 	bool announced;
 	bool flush_soon;		/* within a burst: a sender waits for an ack */
 	uint32_t fresh_count;
-	uint32_t fresh[FABRIC_FRESH_MAX];	/* sessions whose echo came in this turn */
+	uint32_t fresh[FABRIC_FRESH_MAX];	/* sessions that something with a time came for */
 	uint32_t epoch;			/* last one given out */
 
 	struct fabric_link links[TP_ENDPOINT_LINKS_MAX];
@@ -323,6 +327,19 @@ static inline uint32_t
 fabric_queue_of(unsigned int class, unsigned int priority)
 {
 	return (TP_PRIORITY_COUNT - 1 - priority) * TP_CLASS_COUNT + (TP_CLASS_COUNT - 1 - class);
+}
+
+/** What came for it in this turn is looked at again at the turn's end; false: it cannot be. */
+static inline bool
+fabric_session_fresh(struct tp_endpoint *ep, struct fabric_session *s)
+{
+	if (s->fresh)
+		return true;
+	if (ep->fresh_count == FABRIC_FRESH_MAX)
+		return false;
+	s->fresh = true;
+	ep->fresh[ep->fresh_count++] = s->index;
+	return true;
 }
 
 static inline uint32_t
@@ -413,7 +430,7 @@ void fabric_loss_timer_expired(struct tp_endpoint *ep, struct fabric_session *s)
 /* congestion.c */
 void fabric_congestion_init(struct fabric_session *s);
 uint64_t fabric_congestion_path(const struct fabric_session *s);
-void fabric_congestion_low_renew(struct tp_endpoint *ep, struct fabric_session *s, uint64_t rtt);
+void fabric_congestion_low(struct tp_endpoint *ep, struct fabric_session *s, uint64_t rtt);
 void fabric_congestion_acked(struct tp_endpoint *ep, struct fabric_session *s, uint32_t acked,
 	uint64_t rtt);
 void fabric_congestion_lost(struct tp_endpoint *ep, struct fabric_session *s);

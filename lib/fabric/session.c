@@ -159,6 +159,7 @@ session_state_init(struct tp_endpoint *ep, struct fabric_session *s)
 	s->sacked_bits = 0;
 	s->delivered_ns = 0;
 	s->bulk_in_flight = 0;
+	s->bulk_unasked = 0;
 	fabric_congestion_init(s);
 	s->message_id = 0;
 	memset(s->credit_used, 0, sizeof(s->credit_used));
@@ -171,6 +172,7 @@ session_state_init(struct tp_endpoint *ep, struct fabric_session *s)
 	s->echo_fresh = false;
 	s->srtt_ns = 0;
 	s->rttvar_ns = 0;
+	s->rtt_fresh = 0;
 	s->rto_ns = RTE_MIN(RTE_MAX(FABRIC_RTO_FIRST_NS, ep->config.rto_min_ns),
 		ep->config.rto_max_ns);
 	s->pto_ns = s->rto_ns;

@@ -110,9 +110,8 @@ ack_rtt_sample(struct tp_endpoint *ep, struct fabric_session *s, uint64_t rtt)
 		if (s->srtt_ns == 0)
 			s->srtt_ns = 1;
 	}
-	s->rtt_low[0] = RTE_MIN(s->rtt_low[0], rtt);
-	if (unlikely(ep->now >= s->rtt_low_until))
-		fabric_congestion_low_renew(ep, s, rtt);
+	if (fabric_session_fresh(ep, s))
+		s->rtt_fresh = s->rtt_fresh == 0 ? rtt : RTE_MIN(s->rtt_fresh, rtt);
 	/* The peer may wait as long with its ack as we may. */
 	s->rto_ns = s->srtt_ns + 4 * s->rttvar_ns + ep->config.ack_delay_ns;
 	s->rto_ns = RTE_MIN(RTE_MAX(s->rto_ns, ep->config.rto_min_ns), ep->config.rto_max_ns);

@@ -240,10 +240,8 @@ rx_echo_take(struct tp_endpoint *ep, struct fabric_session *s, uint32_t timestam
 {
 	s->echo_due = true;
 	s->echo = timestamp - fabric_timestamp(ep->now);
-	if (s->echo_fresh || ep->fresh_count == FABRIC_FRESH_MAX || FABRIC_MUTANT(ep, echo_early))
-		return;
-	s->echo_fresh = true;
-	ep->fresh[ep->fresh_count++] = s->index;
+	if (!FABRIC_MUTANT(ep, echo_early))
+		s->echo_fresh = fabric_session_fresh(ep, s);
 }
 
 /** Has this packet not arrived before? From then on its time stamp counts. */

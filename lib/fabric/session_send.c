@@ -186,6 +186,21 @@ send_many_fill(const struct fabric_packet *packet, unsigned int class, unsigned 
 }
 
 /**
+ * Bulk is counted in packets, so that there is never much of it in front of a demand:
+ * it is joined only where the link was seen to take several in the time that bulk has.
+ */
+static bool
+send_join_wanted(const struct tp_endpoint *ep, const struct fabric_session *s,
+	unsigned int priority)
+{
+	const struct fabric_swift *w = &s->bulk_cwnd;
+
+	return priority != TP_PRIORITY_BULK || FABRIC_MUTANT(ep, bulk_always_joined) ||
+		(w->window >= FABRIC_JOIN_BULK_WINDOW &&
+		 (w->seen || w->window > FABRIC_CWND_FIRST / 2));
+}
+
+/**
  * Put a message into the packet of the one before it, if that still waits and has
  * room: they share header, checksum, ack and the driver's work. Nothing ever waits
  * for company.
@@ -202,8 +217,8 @@ send_join(struct tp_endpoint *ep, struct fabric_session *s, unsigned int class,
 	uint32_t end;
 	uint32_t at;
 
-	/* Bulk is counted in packets, so that there is never much of it on the wire. */
-	if ((s->queue_mask & 1u << q) == 0 || priority == TP_PRIORITY_BULK || ep->config.no_join)
+	if ((s->queue_mask & 1u << q) == 0 || ep->config.no_join ||
+	    !send_join_wanted(ep, s, priority))
 		return false;
 	packet = &ep->packets[s->queues[q].tail];
 	end = packet->frame.length - TP_WIRE_OUTER_BYTES;

@@ -131,14 +131,16 @@ tx_bulk_refused(const struct tp_endpoint *ep, struct fabric_session *s)
 		return FABRIC_QUEUES_BULK;
 	}
 	for (class = 0; class < TP_CLASS_RESPONSE; class++) {
+		uint32_t q = fabric_queue_of(class, TP_PRIORITY_BULK);
 		uint32_t granted = s->credit_granted[class];
 		uint32_t keep = granted == 1 ? 0 : RTE_MAX(granted / 4, 1u);
 
 		if (FABRIC_MUTANT(ep, bulk_all_credits))
 			keep = 0;
 
-		if (s->credit_used[class] - s->credit_returned[class] >= granted - keep)
-			mask |= 1u << fabric_queue_of(class, TP_PRIORITY_BULK);
+		if ((s->queue_mask & 1u << q) != 0 && s->credit_used[class] -
+		    s->credit_returned[class] + tx_credits_wanted(ep, s, q) > granted - keep)
+			mask |= 1u << q;
 	}
 	return mask;
 }
@@ -292,10 +294,11 @@ static void
 tx_bulk_begins(const struct tp_endpoint *ep, struct fabric_session *s,
 	const struct fabric_packet *packet)
 {
-	uint32_t in_flight = s->bulk_in_flight + 1;
-
-	if (in_flight >= s->bulk_cwnd.window || in_flight == s->bulk_cwnd.window / 2)
+	/* Twice a window: at most half of it waits for an ack that nobody asked for. */
+	if (++s->bulk_unasked >= RTE_MAX(s->bulk_cwnd.window / 2, 1u)) {
+		s->bulk_unasked = 0;
 		tx_ack_ask(ep, packet);
+	}
 	if (s->bulk_burst != 0)
 		s->bulk_burst--;
 }

@@ -25,6 +25,7 @@ struct tp_endpoint;
 	MUTANT(bulk_all_credits, "bulk may use every credit")				\
 	MUTANT(no_ack_asked,     "a full window does not ask for an ack")	\
 	MUTANT(many_first_only,  "of several messages in a packet one is delivered")	\
+	MUTANT(bulk_always_joined, "bulk shares packets on slow links, too")		\
 	MUTANT(echo_early,       "what came in a long turn came at its begin")
 
 enum tp_fabric_mutant {

@@ -133,6 +133,7 @@ test_path_is_not_shortened_by_long_turns_of_the_receiver(void **state)
 			TP_PRIORITY_NORMAL, &iov, 1), 0);
 		c.nodes[1].paused = true;
 		sim_cluster_run(&c, 25 * US);
+		sim_net_set_now(c.net, c.now);
 		assert_int_equal(tp_endpoint_rx_poll(receiver, c.now - 24 * US), 1);
 		tp_endpoint_tx_flush(receiver, c.now - 24 * US);
 		tp_endpoint_timer_poll(receiver, c.now);
