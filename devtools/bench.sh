@@ -12,8 +12,8 @@
 #              sharing: hits, misses, atomics, pool, directory (default)
 #              fabric: pages in bulk, sessions on links that lose frames or are full
 #              life: idle nodes, attaching, nodes that die, a computing neighbour
-#              pmem: transactions and blocks against libpmemobj, the B+tree against LMDB,
-#                     hybrid objects against DRAM and LRU
+#              pmem: transactions and blocks against libpmemobj, volumes against nbdkit's file
+#                    plugin, the B+tree against LMDB, hybrid objects against DRAM and LRU
 #   --rt       SCHED_RR: for a machine that is not quiet; the log says so
 #   --dry-run  print the rows, leave docs/benchmarks.md alone
 set -eu
@@ -43,7 +43,7 @@ fi
 [ -f "$build/build.ninja" ] ||
 	meson setup "$build" --buildtype=release -Dasserts=false -Dtests=false \
 		-Db_lto=true > /dev/null
-ninja -C "$build" telepage-bench telepaged telepage > /dev/null
+ninja -C "$build" > /dev/null
 
 lines=$(mktemp)
 trap 'rm -f "$lines"' EXIT
@@ -68,6 +68,7 @@ codec)
 pmem)
 	run pmem_tx_rate
 	run pmem_alloc_rate
+	run pmem_block_iops
 	for what in insert get scan delete; do
 		run pmem_btree_$what
 	done

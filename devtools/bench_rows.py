@@ -43,6 +43,9 @@ GOALS = {
     **{f"pmem_hybrid_hit_{what}": ("<= 1.2 x DRAM", lambda dram: 1.2 * dram)
        for what in ("lat_64", "lat_4096", "lat_64_hot", "lat_64_w10_none",
                     "lat_64_w10_eventual")},
+    **{f"pmem_block_{place}_{what}_{depth}": (">= nbdkit file's rate", lambda file: file)
+       for place in ("memory", "disk") for what in ("write_flush", "write_flush_32", "read")
+       for depth in (1, 16)},
     **{f"pmem_btree_{what}": (">= LMDB's rate", lambda lmdb: lmdb)
        for what in ("insert", "delete")},
     **{f"pmem_btree_{what}": (">= 0.8 x LMDB's rate", lambda lmdb: lmdb / 0.8)

@@ -264,6 +264,7 @@ int bench_demand(struct bench *bench);
 int bench_bystander(struct bench *bench);
 int bench_pmem_tx_rate(struct bench *bench);
 int bench_pmem_alloc_rate(struct bench *bench);
+int bench_pmem_block_iops(struct bench *bench);
 int bench_pmem_btree_insert(struct bench *bench);
 int bench_pmem_btree_get(struct bench *bench);
 int bench_pmem_btree_scan(struct bench *bench);

@@ -72,6 +72,8 @@ static const struct bench_case cases[] = {
 		false, bench_pmem_tx_rate },
 	{ "pmem_alloc_rate", "blocks allocated and freed, one and two threads, and libpmemobj",
 		false, bench_pmem_alloc_rate },
+	{ "pmem_block_iops", "4 KiB of a block volume over nbdkit, against its file plugin", false,
+	  bench_pmem_block_iops },
 	{ "pmem_btree_insert", "a durable insert into a B+tree, and 1000 at once, against LMDB", false,
 	  bench_pmem_btree_insert },
 	{ "pmem_btree_get", "reading a value of a B+tree of a million keys, against LMDB", false,
