@@ -16,6 +16,7 @@
 #include "pmem.h"
 #include "tp_pmem_alloc.h"
 #include "tp_pmem_snapshot.h"
+#include "tp_pmem_volume.h"
 
 #define PMEM_PATH_CHARS 4096
 
@@ -317,13 +318,46 @@ finding_print(void *context, enum tp_pmem_check_verdict verdict, uint64_t offset
 	printf("%-10s  0x%010" PRIx64 "  %s\n", names[verdict], offset, text);
 }
 
+/* Every block of every volume; what the pool's check cannot know. Findings, or -errno. */
+static int
+volumes_check(struct cli *cli, const char *path)
+{
+	struct tp_pmem_pool *pool;
+	int damaged = 0;
+	int ret = tp_pmem_pool_open(path, TP_PMEM_OPEN_READ_ONLY | TP_PMEM_OPEN_REPAIR, &pool);
+
+	if (ret < 0)
+		return ret;
+	for (uint32_t i = 0; i < TP_PMEM_ROOT_COUNT && ret >= 0; i++) {
+		struct tp_pmem_volume *volume;
+		uint64_t offset = 0;
+		const char *name = tp_pmem_root_at(pool, i, &offset);
+
+		ret = name == NULL ? -EMEDIUMTYPE : tp_pmem_volume_open(pool, name, &volume);
+		if (ret == 0) {
+			damaged += tp_pmem_volume_check(volume, finding_print, cli);
+			tp_pmem_volume_close(volume);
+		} else if (ret == -EBADMSG) {
+			finding_print(cli, TP_PMEM_CHECK_LOST, offset, tp_pmem_error());
+			damaged++;
+		}
+		/* Other roots are no volumes. */
+		ret = ret == -EMEDIUMTYPE || ret == -EBADMSG ? 0 : ret;
+	}
+	tp_pmem_pool_close(pool);
+	return ret < 0 ? ret : damaged;
+}
+
 static int
 check_or_repair(struct cli *cli, const struct pmem_options *options, bool repair)
 {
 	int ret = tp_pmem_pool_check(options->path, repair, finding_print, cli);
+	int volumes = ret < 0 ? 0 : volumes_check(cli, options->path);
 
-	if (ret < 0)
-		return cli_pmem_error(repair ? "repair" : "check", options->path, ret);
+	if (ret < 0 || volumes < 0)
+		return cli_pmem_error(repair ? "repair" : "check", options->path,
+			ret < 0 ? ret : volumes);
+	ret += volumes;
 	if (!cli->json)
 		printf("%s: %s\n", options->path, ret == 0 ? "sound" : "damaged");
 	return ret == 0 ? CLI_OK : CLI_FAILED;

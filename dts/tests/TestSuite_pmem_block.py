@@ -160,6 +160,45 @@ class TestPmemBlock(TestSuite):
         for path in source.glob("*.py"):
             self.verify(filecmp.cmp(path, files / path.name, shallow=False), f"{path.name} differs")
 
+    def test_block_damage_is_found_not_read(self) -> None:
+        """What the medium changed.
+
+        Steps:
+            Blocks of one text are written; a byte of one is changed in the pool's file.
+        Verify:
+            pmem check names a lost block; reading it is an error to the client, reading the
+            others is not; written again, it is sound.
+        """
+        process, uri = self.serve()
+        client = nbd.NBD()
+        client.connect_uri(uri)
+        client.pwrite(b"telepage" * (4 * BLOCK // 8), 0, nbd.CMD_FLAG_FUA)
+        client.shutdown()
+        self.verify(process.stop() == 0, process.output())
+        with open(self.pool, "r+b") as file:
+            at = file.read().index(b"telepage" * 512)
+            file.seek(at + 100)
+            file.write(b"X")
+        done = subprocess.run([self.command, "pmem", "check", self.pool], capture_output=True,
+                              text=True, timeout=60, check=False)
+        self.verify(done.returncode == 1 and "lost" in done.stdout
+                    and f"{at:#012x}" in done.stdout, done.stdout)
+        process, uri = self.serve()
+        client = nbd.NBD()
+        client.connect_uri(uri)
+        failed = []
+        for block in range(4):
+            try:
+                client.pread(BLOCK, block * BLOCK)
+            except nbd.Error:
+                failed.append(block)
+        self.verify(len(failed) == 1, f"blocks {failed} cannot be read")
+        client.pwrite(bytes(BLOCK), failed[0] * BLOCK, nbd.CMD_FLAG_FUA)
+        self.verify(client.pread(BLOCK, failed[0] * BLOCK) == bytes(BLOCK), "not zeros")
+        client.shutdown()
+        self.verify(process.stop() == 0, process.output())
+        self.verify_sound()
+
     def test_block_fio_verifies(self) -> None:
         """Random writes, many at once, each read back.
 
