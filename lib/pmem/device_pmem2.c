@@ -23,6 +23,8 @@
 #define DEVICE_RESERVE_MIN (UINT64_C(64) << 30)
 #define DEVICE_RESERVE_SHARE 4u		/* times the size at opening */
 #define DEVICE_ALIGN (UINT64_C(2) << 20)
+#define DEVICE_WRITE_BYTES_MIN 2048u	/* stores of so many are a system call always */
+#define DEVICE_WRITE_NOTES_MAX 32u	/* of others, so many between two fences */
 
 struct device_pmem2 {
 	struct tp_pmem_device device;
@@ -91,6 +93,38 @@ page_store(struct tp_pmem_device *device, void *media, const void *src, size_t b
 {
 	memcpy(media, src, bytes);
 	device_sync_note(&to_pmem2(device)->sync, media, bytes);
+}
+
+/*
+ * On a disk the same by a system call, into the same pages: a page that became dirty through
+ * the mapping faults before, and when it is written back its mapping is looked up, changed and
+ * flushed: on ext4, 350 us for msync() instead of 100 us. Not for what is small and many
+ * between two fences, where one fault serves many stores.
+ */
+static void
+file_store(struct tp_pmem_device *device, void *media, const void *src, size_t bytes)
+{
+	struct device_pmem2 *pmem2 = to_pmem2(device);
+	off_t offset = (off_t)((uint8_t *)media - device->media);
+	size_t at = 0;
+
+	if (bytes < DEVICE_WRITE_BYTES_MIN &&
+			device_sync_notes(&pmem2->sync) >= DEVICE_WRITE_NOTES_MAX) {
+		page_store(device, media, src, bytes);
+		return;
+	}
+	while (at < bytes) {
+		ssize_t did = pwrite(pmem2->fd, (const uint8_t *)src + at, bytes - at,
+			offset + (off_t)at);
+
+		if (did > 0) {
+			at += (size_t)did;
+		} else if (did == 0 || errno != EINTR) {
+			device_sync_fail(&pmem2->sync);
+			return;
+		}
+	}
+	device_sync_note(&pmem2->sync, media, bytes);
 }
 
 static void
@@ -233,6 +267,18 @@ static const struct tp_pmem_device_ops page_ops = {
 	.close = pmem2_close,
 };
 
+/* On a disk. */
+static const struct tp_pmem_device_ops file_ops = {
+	.store = file_store,
+	.write = any_write,
+	.replace = any_replace,
+	.flush = page_flush,
+	.fence = page_fence,
+	.resize = pmem2_resize,
+	.view_drop = any_view_drop,
+	.close = pmem2_close,
+};
+
 static void
 no_flush(struct tp_pmem_device *device, const void *media, size_t bytes)
 {
@@ -339,6 +385,15 @@ holes_fill(int fd, uint64_t bytes, bool read_only)
 		pmem_error(errno, "fallocate: %s", strerror(errno));
 }
 
+/* Where nothing is written back, and so no page becomes clean. */
+static bool
+is_in_memory(int fd)
+{
+	struct statfs fs;
+
+	return fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
+}
+
 static enum tp_pmem_granularity
 granularity_of(enum pmem2_granularity granularity)
 {
@@ -373,7 +428,7 @@ open_for_writing(struct device_pmem2 *pmem2)
 	device->granularity = granularity_of(pmem2_map_get_store_granularity(pmem2->maps[0]));
 	device->is_dax = device->granularity != TP_PMEM_GRANULARITY_PAGE;
 	device->unsafe_shutdowns = device->is_dax ? unsafe_shutdowns(pmem2->fd) : 0;
-	device->ops = device->is_dax ? &line_ops : &page_ops;
+	device->ops = device->is_dax ? &line_ops : is_in_memory(pmem2->fd) ? &page_ops : &file_ops;
 	pmem2->copy = pmem2_get_memcpy_fn(pmem2->maps[0]);
 	pmem2->write_back = pmem2_get_flush_fn(pmem2->maps[0]);
 	pmem2->drain = pmem2_get_drain_fn(pmem2->maps[0]);

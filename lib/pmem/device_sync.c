@@ -35,6 +35,23 @@ device_sync_note(struct device_sync *sync, const void *begin, size_t bytes)
 	pthread_mutex_lock(&sync->mutex);
 	sync->begin = sync->begin == 0 ? from : RTE_MIN(sync->begin, from);
 	sync->end = RTE_MAX(sync->end, to);
+	atomic_store_explicit(&sync->notes, atomic_load_explicit(&sync->notes,
+		memory_order_relaxed) + 1, memory_order_relaxed);
+	pthread_mutex_unlock(&sync->mutex);
+}
+
+unsigned int
+device_sync_notes(struct device_sync *sync)
+{
+	return atomic_load_explicit(&sync->notes, memory_order_relaxed);
+}
+
+void
+device_sync_fail(struct device_sync *sync)
+{
+	pthread_mutex_lock(&sync->mutex);
+	sync->failed = true;
+	pthread_cond_broadcast(&sync->done_cond);
 	pthread_mutex_unlock(&sync->mutex);
 }
 
@@ -52,6 +69,7 @@ round_run(struct device_sync *sync)
 
 	sync->begin = 0;
 	sync->end = 0;
+	atomic_store_explicit(&sync->notes, 0, memory_order_relaxed);
 	sync->running = true;
 	pthread_mutex_unlock(&sync->mutex);
 	ret = msync((void *)begin, end - begin, MS_SYNC);
