@@ -61,12 +61,20 @@ class TestPmemBlock(TestSuite):
                                  self.plugin, f"pool={self.pool}", f"size={SIZE}",
                                  env=self.environment())
 
+        uri = f"nbd+unix:///?socket={socket}"
+
         def ready() -> bool:
             self.verify(process.is_running, f"nbdkit ended: {process.output()}")
-            return socket.exists()
+            client = nbd.NBD()
+            try:
+                client.connect_uri(uri)
+                client.shutdown()
+            except nbd.Error:
+                return False
+            return True
 
-        wait_until(ready, 30, "socket of nbdkit")
-        return process, f"nbd+unix:///?socket={socket}"
+        wait_until(ready, 30, "nbdkit that answers")
+        return process, uri
 
     def verify_sound(self) -> None:
         """The pool itself."""
