@@ -101,6 +101,10 @@ region_match(struct tp_control *control, const struct tp_region *own,
 		return keeper_forget(control->keeper, own->base);
 	}
 	ret = tp_catalogue_region_restore(control->catalogue, own, &made);
+	/* Another node with pages of it may have been faster. */
+	if (ret == -EEXIST && tp_catalogue_region_open(control->catalogue, own->name, &made) == 0 &&
+	    made.base == own->base)
+		return 0;
 	if (ret == 0)
 		TP_NODE_LOG(NOTICE, "region %s is in the catalogue again, from the pool of node %u",
 			own->name, control->config.node_id);

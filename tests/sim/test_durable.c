@@ -5,6 +5,7 @@
  * after all nodes did, and after the store was lost with the machine.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -315,6 +316,75 @@ test_durable_region_is_void_while_its_home_is_away(void **state)
 	fixture_free(&f);
 }
 
+/* Change a byte of each page in the file that is filled with a value. */
+static uint32_t
+pool_damage(const char *path, uint64_t fill)
+{
+	uint64_t page[PAGE / 8];
+	uint32_t count = 0;
+	int fd = open(path, O_RDWR);
+
+	assert_true(fd >= 0);
+	for (off_t at = 0; pread(fd, page, PAGE, at) == (ssize_t)PAGE; at += PAGE) {
+		if (page[0] != fill || page[1] != fill)
+			continue;
+		assert_int_equal(pwrite(fd, "?", 1, at + 2000), 1);
+		count++;
+	}
+	close(fd);
+	return count;
+}
+
+static void
+test_durable_page_damaged_is_void_and_no_other(void **state)
+{
+	const uint64_t fill[2] = { UINT64_C(0x1122334455667788), UINT64_C(0x1122334455667788) };
+	struct fixture f = fixture_make(2, 1, 1);
+	uint64_t value;
+
+	assert_true(tp_result_is_ok(tp_write(f.threads[1], f.regions[1], 5 * PAGE, fill,
+		sizeof(fill))));
+	write_ok(&f, 1, 6, 60);
+	persist_ok(&f, 1, 0, PAGES);
+	assert_int_equal(tp_sim_node_crash(f.sim, HOME), 0);
+	assert_true(pool_damage(f.pool[0], fill[0]) > 0);
+	tp_sim_advance(f.sim, 300 * MS);
+	assert_int_equal(tp_sim_node_restart(f.sim, HOME), 0);
+	reattach(&f, 0);
+	tp_sim_advance(f.sim, 300 * MS);
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(read_value(&f, i, 5, &value).reason, TP_CORRUPTION);
+		read_is(&f, i, 6, 60);
+	}
+	assert_int_equal(tp_write(f.threads[1], f.regions[1], 5 * PAGE, fill, 8).reason,
+		TP_CORRUPTION);
+	assert_int_equal(tp_persist(f.threads[1], f.regions[1], 0, PAGES * PAGE).reason,
+		TP_CORRUPTION);
+	fixture_free(&f);
+}
+
+/* A node does not go on with an empty pool as if nothing had been in the other one. */
+static void
+test_durable_pool_that_is_another_is_refused(void **state)
+{
+	struct fixture f = fixture_make(2, 1, 1);
+	char aside[80];
+
+	write_ok(&f, 1, 0, 5);
+	persist_ok(&f, 1, 0, 1);
+	assert_int_equal(tp_sim_node_crash(f.sim, HOME), 0);
+	snprintf(aside, sizeof(aside), "%s.aside", f.pool[0]);
+	assert_int_equal(rename(f.pool[0], aside), 0);
+	tp_sim_advance(f.sim, 300 * MS);
+	assert_int_equal(tp_sim_node_restart(f.sim, HOME), -EEXIST);
+	assert_int_equal(rename(aside, f.pool[0]), 0);
+	assert_int_equal(tp_sim_node_restart(f.sim, HOME), 0);
+	reattach(&f, 0);
+	tp_sim_advance(f.sim, 300 * MS);
+	read_is(&f, 0, 0, 5);
+	fixture_free(&f);
+}
+
 /*
  * The home crashes at any time under load. Of each page: the newest value that was
  * persisted for sure, and the newest that was written; what is read after a crash is
@@ -380,6 +450,8 @@ main(void)
 		cmocka_unit_test(test_durable_region_destroyed_leaves_its_room),
 		cmocka_unit_test(test_durable_region_refused_where_it_cannot_be),
 		cmocka_unit_test(test_durable_region_is_void_while_its_home_is_away),
+		cmocka_unit_test(test_durable_page_damaged_is_void_and_no_other),
+		cmocka_unit_test(test_durable_pool_that_is_another_is_refused),
 		cmocka_unit_test(test_durable_region_random_crashes_lose_nothing_persisted),
 	};
 
