@@ -16,8 +16,8 @@ import sys
 GOALS = {
     "client_hit_lat_hot": ("<= 25 ns", lambda raw: 25),
     "client_hit_lat_64m": ("<= load + 25 ns", lambda raw: raw + 25),
-    "node_miss_lat": ("<= 1.5 x raw", lambda raw: 1.5 * raw),
-    "client_miss_lat": ("<= raw + 4 us", lambda raw: raw + 4000),
+    "node_miss_lat": ("<= 1.25 x raw", lambda raw: 1.25 * raw),
+    "client_miss_lat": ("<= raw + 2.5 us", lambda raw: raw + 2500),
     "client_atomic_lat": ("<= 1.5 x raw + 2.5 us", lambda raw: 1.5 * raw + 2500),
     "pool_loan_rate_1_slot_cache": ("<= rte_mempool", lambda raw: raw),
     "pool_loan_rate_2_slot_pool": ("<= rte_mempool", lambda raw: raw),
