@@ -121,7 +121,7 @@ int tp_pmem_hybrid_destroy(struct tp_pmem_tx *tx, uint64_t offset);
  *   than 4 objects, or objects of more than half of a lane's log; -EBADMSG: damaged; -ENOMEM,
  *   -EAGAIN: no thread; -EIO.
  * @threads Any.
- * @cost    Takes the cache's memory, and 12 bytes for each object when it is first used.
+ * @cost    Takes the cache's memory, and 12 bytes for each object, by pages as ids are used.
  */
 int tp_pmem_hybrid_open(struct tp_pmem_pool *pool, uint64_t offset,
 			const struct tp_pmem_hybrid_config *config,
