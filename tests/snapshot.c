@@ -26,15 +26,16 @@ static struct {
 	bool watches;
 } snapshot;
 
+/* mmap() is that where offsets have 64 bits: meson sees to it. */
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t bytes);
 void *__real_aligned_alloc(size_t alignment, size_t bytes);
-void *__real_mmap(void *at, size_t bytes, int access, int flags, int fd, off_t offset);
+void *__real_mmap64(void *at, size_t bytes, int access, int flags, int fd, off_t offset);
 void __real_free(void *memory);
 void *__wrap_malloc(size_t bytes);
 void *__wrap_calloc(size_t count, size_t bytes);
 void *__wrap_aligned_alloc(size_t alignment, size_t bytes);
-void *__wrap_mmap(void *at, size_t bytes, int access, int flags, int fd, off_t offset);
+void *__wrap_mmap64(void *at, size_t bytes, int access, int flags, int fd, off_t offset);
 void __wrap_free(void *memory);
 
 static void *
@@ -72,9 +73,9 @@ __wrap_aligned_alloc(size_t alignment, size_t bytes)
 }
 
 void *
-__wrap_mmap(void *at, size_t bytes, int access, int flags, int fd, off_t offset)
+__wrap_mmap64(void *at, size_t bytes, int access, int flags, int fd, off_t offset)
 {
-	return snapshot_note(__real_mmap(at, bytes, access, flags, fd, offset), bytes);
+	return snapshot_note(__real_mmap64(at, bytes, access, flags, fd, offset), bytes);
 }
 
 void
