@@ -215,6 +215,9 @@ void bench_link_vdev(const struct bench *bench, unsigned int pair, unsigned int 
 /** After both ends exist: what joins them, where the PMD does not. */
 int bench_link_join(const struct bench *bench, unsigned int pair);
 
+/** Limit both devices of a pair (AF_PACKET) to a rate, with tc-tbf(8). 0, or -errno. */
+int bench_link_shape(const struct bench *bench, unsigned int pair, unsigned int mbit);
+
 /** The same for one end, whose port has started: it may come back later. */
 int bench_link_join_side(const struct bench *bench, unsigned int pair, unsigned int side);
 
@@ -275,6 +278,7 @@ int bench_pmem_hybrid_ratio(struct bench *bench);
 int bench_codec_delta_rate(struct bench *bench);
 int bench_codec_wire_bytes(struct bench *bench);
 int bench_codec_adaptive_gain(struct bench *bench);
+int bench_codec_link_gain(struct bench *bench);
 int bench_foreign_flood(struct bench *bench);
 int bench_foreign_drop(struct bench *bench);
 

@@ -44,6 +44,10 @@ node_config_fill(const struct bench *bench, const struct bench_node_config *from
 	snprintf(config->ports[0].device, sizeof(config->ports[0].device), "%s", from->device);
 	config->ports[0].ip = CLUSTER_NET + from->id;
 	config->ports[0].mtu = bench_mtu(bench);
+	config->ports[0].link_mbit = from->link_mbit;
+	config->codec_only = from->codec_only;
+	if (from->codec_base_mib != 0)
+		config->codec_base_mib = from->codec_base_mib;
 	config->attach = from->attach;
 	if (from->attach)
 		bench_node_socket_path(bench, from->id, config->socket_path,

@@ -19,6 +19,9 @@ struct bench_node_config {
 	const char *device;		/* ethdev port */
 	uint32_t home_mib;
 	uint32_t cache_mib;
+	uint32_t link_mbit;		/* 0: pages go as they are */
+	uint32_t codec_base_mib;	/* 0: the default */
+	uint8_t codec_only;		/* as struct tp_node_config has it */
 	bool attach;			/* open a socket for other processes */
 };
 

@@ -6,18 +6,15 @@
  * decoding are measured, the link's share is computed from the bytes.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <time.h>
-#include <unistd.h>
 
 #include <rte_common.h>
 #include <rte_cycles.h>
 
 #include "bench.h"
+#include "codec_pages.h"
 #include "tp_codec.h"
 #include "tp_codec_chooser.h"
 
@@ -43,12 +40,6 @@ struct gain_bench {
 struct gain_op {
 	struct gain_bench *gain;
 	int fixed;			/* codec, -1: the chooser */
-};
-
-struct gain_set {
-	const char *name;
-	/* Pages read into memory, or -errno after one line on stderr. */
-	int (*fill)(struct bench *bench, uint8_t *pages, uint32_t count);
 };
 
 static uint64_t
@@ -160,117 +151,12 @@ gain_measure(struct bench *bench, struct gain_bench *gain, const char *set)
 	return 0;
 }
 
-/* Whole pages of a file, from its start again when it is too short. */
-static int
-file_read(const char *path, uint8_t *pages, uint32_t count)
-{
-	const size_t wanted = (size_t)count * BENCH_PAGE_BYTES;
-	size_t done = 0;
-	ssize_t got = -1;
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	while (done < wanted) {
-		got = read(fd, pages + done, wanted - done);
-		if (got < 0)
-			break;
-		done += (size_t)got;
-		if (got > 0)
-			continue;
-		/* The end: go on with copies, in whole pages. */
-		size_t whole = done / BENCH_PAGE_BYTES * BENCH_PAGE_BYTES;
-
-		if (whole == 0)
-			break;
-		for (size_t at = whole; at < wanted; at++)
-			pages[at] = pages[at - whole];
-		done = wanted;
-	}
-	close(fd);
-	return done == wanted ? 0 : got < 0 ? -errno : -ENODATA;
-}
-
-/* The first of some files that is there. */
-static int
-files_read(const char *const *paths, uint8_t *pages, uint32_t count)
-{
-	int ret = -ENOENT;
-
-	for (; *paths != NULL && ret < 0; paths++)
-		ret = file_read(*paths, pages, count);
-	return ret;
-}
-
-static int
-fill_binary(struct bench *bench, uint8_t *pages, uint32_t count)
-{
-	static const char *const paths[] = { "/usr/bin/python3", "/proc/self/exe", NULL };
-
-	return files_read(paths, pages, count);
-}
-
-static int
-fill_text(struct bench *bench, uint8_t *pages, uint32_t count)
-{
-	static const char *const paths[] = {
-		"/var/lib/dpkg/status", "/usr/share/common-licenses/GPL-3", NULL,
-	};
-
-	return files_read(paths, pages, count);
-}
-
-/* A file of SQLite: every package's files, with an index. */
-static int
-fill_database(struct bench *bench, uint8_t *pages, uint32_t count)
-{
-	static const char script[] =
-		"python3 -c 'import glob, os, sqlite3, sys\n"
-		"db = sqlite3.connect(sys.argv[1])\n"
-		"db.execute(\"create table f(id integer primary key, p text, n text, s int, m real)\")\n"
-		"for l in sorted(glob.glob(\"/var/lib/dpkg/info/*.list\")):\n"
-		"    for n in open(l).read().split(chr(10)):\n"
-		"        if os.path.isfile(n):\n"
-		"            s = os.stat(n)\n"
-		"            db.execute(\"insert into f(p, n, s, m) values(?, ?, ?, ?)\", "
-		"(os.path.basename(l), n, s.st_size, s.st_mtime))\n"
-		"db.execute(\"create index i on f(n)\")\n"
-		"db.commit()' %s";
-	char path[BENCH_PREFIX_CHARS + 32];
-	char command[sizeof(script) + sizeof(path)];
-	int ret;
-
-	snprintf(path, sizeof(path), BENCH_FOLDER, bench->prefix);
-	if (mkdir(path, 0700) < 0 && errno != EEXIST)
-		return -errno;
-	snprintf(path, sizeof(path), BENCH_FOLDER "/sqlite.db", bench->prefix);
-	snprintf(command, sizeof(command), script, path);
-	if (system(command) != 0)
-		return -ENOENT;
-	ret = file_read(path, pages, count);
-	unlink(path);
-	return ret;
-}
-
-static int
-fill_random(struct bench *bench, uint8_t *pages, uint32_t count)
-{
-	return file_read("/dev/urandom", pages, count);
-}
-
-static const struct gain_set sets[] = {
-	{ "binary", fill_binary },
-	{ "text", fill_text },
-	{ "database", fill_database },
-	{ "random", fill_random },
-};
-
 /* Pages of all sets, one of each in turn. */
 static void
 mix_fill(uint8_t *mix, const uint8_t *pages)
 {
 	for (uint32_t i = 0; i < GAIN_PAGES; i++) {
-		uint32_t from = i % RTE_DIM(sets) * GAIN_PAGES + i;
+		uint32_t from = i % CODEC_PAGES_SETS * GAIN_PAGES + i;
 
 		memcpy(mix + (size_t)i * BENCH_PAGE_BYTES,
 			pages + (size_t)from * BENCH_PAGE_BYTES, BENCH_PAGE_BYTES);
@@ -282,15 +168,13 @@ gain_sets_measure(struct bench *bench, struct gain_bench *gain, uint8_t *pages, 
 {
 	int ret;
 
-	for (unsigned int i = 0; i < RTE_DIM(sets); i++) {
+	for (unsigned int i = 0; i < CODEC_PAGES_SETS; i++) {
 		gain->pages = pages + (size_t)i * GAIN_PAGES * BENCH_PAGE_BYTES;
-		ret = sets[i].fill(bench, (uint8_t *)(uintptr_t)gain->pages, GAIN_PAGES);
+		ret = codec_pages_fill(bench, i, (uint8_t *)(uintptr_t)gain->pages, GAIN_PAGES);
 		if (ret == 0)
-			ret = gain_measure(bench, gain, sets[i].name);
-		if (ret < 0) {
-			fprintf(stderr, "telepage-bench: pages of a %s\n", sets[i].name);
+			ret = gain_measure(bench, gain, codec_pages_name(i));
+		if (ret < 0)
 			return ret;
-		}
 	}
 	mix_fill(mix, pages);
 	gain->pages = mix;
@@ -302,7 +186,7 @@ bench_codec_adaptive_gain(struct bench *bench)
 {
 	const size_t set_bytes = (size_t)GAIN_PAGES * BENCH_PAGE_BYTES;
 	static struct gain_bench gain;
-	uint8_t *pages = bench_memory(bench, set_bytes * (RTE_DIM(sets) + 1));
+	uint8_t *pages = bench_memory(bench, set_bytes * (CODEC_PAGES_SETS + 1));
 	int ret = bench_pin(bench, 0);
 
 	gain.ns_per_tick = bench->ns_per_tick;
@@ -314,7 +198,7 @@ bench_codec_adaptive_gain(struct bench *bench)
 		ret = tp_codec_calibrate(gain.codec, BENCH_PAGE_BYTES, clock_ns, NULL,
 			gain.best_case);
 	if (ret == 0)
-		ret = gain_sets_measure(bench, &gain, pages, pages + RTE_DIM(sets) * set_bytes);
+		ret = gain_sets_measure(bench, &gain, pages, pages + CODEC_PAGES_SETS * set_bytes);
 	tp_codec_destroy(gain.codec);
 	return ret;
 }

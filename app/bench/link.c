@@ -187,6 +187,19 @@ bench_link_prepare(struct bench *bench, unsigned int pair_count)
 	return ret;
 }
 
+int
+bench_link_shape(const struct bench *bench, unsigned int pair, unsigned int mbit)
+{
+	int ret = 0;
+
+	if (bench->pmd != BENCH_PMD_AF_PACKET || bench->netns[0] != NULL)
+		return -ENOTSUP;
+	for (unsigned int side = 0; side < 2 && ret == 0; side++)
+		ret = ip_run("tc qdisc add dev tpb%u.%u root tbf rate %umbit burst 64k latency 50ms",
+			     pair, side, mbit);
+	return ret;
+}
+
 static const char *
 af_packet_args(const struct bench *bench)
 {

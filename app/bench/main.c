@@ -93,6 +93,8 @@ static const struct bench_case cases[] = {
 	  bench_codec_wire_bytes },
 	{ "codec_adaptive_gain", "pages of real files at 1 Gbit/s: chosen codec against the best one",
 	  false, bench_codec_adaptive_gain },
+	{ "codec_link_gain", "the same between two nodes, over a link shaped to 1 Gbit/s", true,
+	  bench_codec_link_gain },
 };
 
 static void

@@ -93,7 +93,7 @@ void
 tp_codec_chooser_init(struct tp_codec_chooser *chooser, uint32_t page_bytes,
 	const struct tp_codec_cost *costs)
 {
-	*chooser = (struct tp_codec_chooser){ .page_bytes = page_bytes };
+	*chooser = (struct tp_codec_chooser){ .page_bytes = page_bytes, .only = TP_CODEC_COUNT };
 	memcpy(chooser->best_case, costs, sizeof(chooser->best_case));
 	for (unsigned int class = 0; class < TP_CODEC_CLASS_COUNT; class++)
 		for (unsigned int id = 0; id < TP_CODEC_COUNT; id++)
@@ -120,8 +120,29 @@ void
 tp_codec_chooser_link_set(struct tp_codec_chooser *chooser, uint32_t ns_per_kib)
 {
 	chooser->ns_per_kib = ns_per_kib;
+	if (chooser->only != TP_CODEC_COUNT) {
+		chooser->raw_wins[0] = chooser->only == TP_CODEC_RAW;
+		chooser->raw_wins[1] = chooser->raw_wins[0];
+		return;
+	}
 	chooser->raw_wins[0] = raw_wins(chooser, CANDIDATES_WITHOUT_BASE);
 	chooser->raw_wins[1] = raw_wins(chooser, RTE_DIM(candidates));
+}
+
+void
+tp_codec_chooser_fix(struct tp_codec_chooser *chooser, uint8_t id)
+{
+	chooser->only = RTE_MIN(id, TP_CODEC_COUNT);
+	tp_codec_chooser_link_set(chooser, chooser->ns_per_kib);
+}
+
+/* Without a base a change is what it would be made of otherwise. */
+static uint8_t
+only_choice(const struct tp_codec_chooser *chooser, bool has_base)
+{
+	if (has_base || !tp_codec_needs_base(chooser->only))
+		return chooser->only;
+	return chooser->only == TP_CODEC_DELTA_LZ4 ? TP_CODEC_LZ4 : TP_CODEC_ZERO;
 }
 
 /*
@@ -169,6 +190,11 @@ tp_codec_chooser_choose(struct tp_codec_chooser *chooser, const void *page, bool
 
 	if (likely(chooser->raw_wins[has_base])) {
 		chooser->chosen[TP_CODEC_RAW]++;
+		return choice;
+	}
+	if (unlikely(chooser->only != TP_CODEC_COUNT)) {
+		choice.id = only_choice(chooser, has_base);
+		chooser->chosen[choice.id]++;
 		return choice;
 	}
 	choice.page_class = (uint8_t)tp_codec_page_class(page, chooser->page_bytes);

@@ -42,6 +42,7 @@ struct tp_codec_estimate {
 struct tp_codec_chooser {
 	uint32_t page_bytes;
 	uint32_t ns_per_kib;
+	uint8_t only;		/* enum tp_codec_id: what every page takes; TP_CODEC_COUNT: it is chosen */
 	bool raw_wins[2];	/* nothing can beat RAW on this link; [1]: not even with a base */
 	struct tp_codec_cost best_case[TP_CODEC_COUNT];
 	struct tp_codec_estimate estimates[TP_CODEC_CLASS_COUNT][TP_CODEC_COUNT];
@@ -104,6 +105,16 @@ void tp_codec_chooser_init(struct tp_codec_chooser *chooser, uint32_t page_bytes
  * @threads Owner of chooser.
  */
 void tp_codec_chooser_link_set(struct tp_codec_chooser *chooser, uint32_t ns_per_kib);
+
+/**
+ * Choose no more: every page takes this codec, or without a base the like of it that needs
+ * none. To know what choosing is worth.
+ *
+ * @param id
+ *   enum tp_codec_id; TP_CODEC_COUNT: choose.
+ * @threads Owner of chooser.
+ */
+void tp_codec_chooser_fix(struct tp_codec_chooser *chooser, uint8_t id);
 
 /**
  * Choose for one page.

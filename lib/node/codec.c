@@ -16,6 +16,7 @@
 
 #include "worker_priv.h"
 
+#define CODEC_QUEUE_MAX_NS UINT64_C(1000000)	/* the link may be faster than is thought */
 #define CODEC_NO_PAGE (TP_MSG_F_ZERO | TP_MSG_F_IN_PLACE | TP_MSG_F_NO_DATA)
 
 static const bool codec_carries_page[TP_MSG_COUNT] = {
@@ -61,6 +62,8 @@ worker_codec_init(struct tp_worker *worker)
 		return -ENOMEM;
 	for (i = 0; config->codec_costs != NULL && i < TP_ENDPOINT_LINKS_MAX; i++) {
 		tp_codec_chooser_init(&codec->choosers[i], WORKER_CODEC_PAGE, config->codec_costs);
+		if (config->codec_only != 0)
+			tp_codec_chooser_fix(&codec->choosers[i], config->codec_only - 1);
 		codec->measures |= config->link_measured[i];
 		worker_codec_link_set(worker, (uint8_t)i, config->link_ns_per_kib[i]);
 	}
@@ -81,6 +84,32 @@ static uint64_t
 codec_now(const struct worker_config *config)
 {
 	return config->codec_now_ns == NULL ? 0 : config->codec_now_ns(config->codec_now_ctx);
+}
+
+/* Time for what the link still has to do: a clock, or where there is none this turn. */
+static uint64_t
+codec_queue_now(const struct tp_worker *worker)
+{
+	return worker->config.codec_now_ns == NULL ? worker->now : codec_now(&worker->config);
+}
+
+/* How long the link needs for the pages that it was given, by what is known of it. */
+static uint64_t
+codec_queue_ns(const struct tp_worker *worker, uint8_t link, uint64_t now)
+{
+	uint64_t until = worker->codec.busy_until[link];
+
+	return until > now ? until - now : 0;
+}
+
+static void
+codec_queue_add(struct tp_worker *worker, uint8_t link, uint64_t now, uint32_t bytes)
+{
+	struct worker_codec *codec = &worker->codec;
+	uint64_t until = RTE_MAX(codec->busy_until[link], now) +
+		(((uint64_t)bytes * codec->choosers[link].ns_per_kib) >> 10);
+
+	codec->busy_until[link] = RTE_MIN(until, now + CODEC_QUEUE_MAX_NS);
 }
 
 /* Regions may have pages of other sizes than the chooser: it hears of shares of its own. */
@@ -209,7 +238,8 @@ const void *
 worker_codec_encode(struct tp_worker *worker, struct worker_message *message, const void *page)
 {
 	struct worker_codec *codec = &worker->codec;
-	struct tp_codec_chooser *chooser = &codec->choosers[worker->peers[message->node].link];
+	const uint8_t link = worker->peers[message->node].link;
+	struct tp_codec_chooser *chooser = &codec->choosers[link];
 	bool bases = codec_bases_on(worker, message->node);
 	uint32_t page_bytes = message->payload_bytes;
 	const struct worker_base *base;
@@ -217,15 +247,19 @@ worker_codec_encode(struct tp_worker *worker, struct worker_message *message, co
 	enum tp_codec_id id = TP_CODEC_RAW;
 	uint8_t *payload = NULL;
 	uint64_t sum = 0;
-	uint64_t start;
+	uint64_t start, now;
 	int bytes;
 
 	if (chooser->ns_per_kib == 0 || page_bytes > codec_page_max(worker))
 		return page;
 	base = bases ? codec_base(worker, message) : NULL;
-	choice = tp_codec_chooser_choose(chooser, page, base != NULL, 0);
-	if (choice.id == TP_CODEC_RAW && !bases)
+	now = codec_queue_now(worker);
+	choice = tp_codec_chooser_choose(chooser, page, base != NULL,
+		codec_scale(chooser, codec_queue_ns(worker, link, now), page_bytes));
+	if (choice.id == TP_CODEC_RAW && !bases) {
+		codec_queue_add(worker, link, now, page_bytes);
 		return page;
+	}
 	start = codec_now(&worker->config);
 	/*
 	 * A copy: who was told to stop writing and did not, a client with a broken
@@ -244,6 +278,7 @@ worker_codec_encode(struct tp_worker *worker, struct worker_message *message, co
 			rte_le_to_cpu_32(message->msg.page_index), codec->page, page_bytes, sum,
 			false);
 	message->msg.operand = 0;
+	codec_queue_add(worker, link, now, bytes < 0 ? page_bytes : (uint32_t)bytes);
 	if (bytes < 0)
 		return codec->page;
 	message->msg.codec = (uint8_t)id;

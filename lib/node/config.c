@@ -30,6 +30,7 @@ enum config_type {
 	CONFIG_TEXT,	/* up to max - 1 characters */
 	CONFIG_IP,
 	CONFIG_MAC,	/* and has_mac before it */
+	CONFIG_CODEC,	/* auto, or the name of one */
 };
 
 struct config_key {
@@ -56,6 +57,7 @@ static const struct config_key config_node_keys[] = {
 	NODE_KEY("home_mib", home_mib, CONFIG_U32, 1, 1 << 20),
 	NODE_KEY("heap_mib", heap_mib, CONFIG_U32, 0, 1 << 20),
 	NODE_KEY("frame_crc", frame_crc, CONFIG_BOOL, 0, 1),
+	NODE_KEY("codec", codec_only, CONFIG_CODEC, 0, 0),
 	NODE_KEY("codec_base_mib", codec_base_mib, CONFIG_U32, 0, 1 << 16),
 	NODE_KEY("lease_ms", lease_ms, CONFIG_U32, 4, 60000),
 	NODE_KEY("fence_margin_ms", fence_margin_ms, CONFIG_U32, 1, 60000),
@@ -141,6 +143,22 @@ config_number(const struct config_place *place, const struct config_key *key, co
 }
 
 static int
+config_codec(const struct config_place *place, const struct config_key *key, const char *text,
+	uint8_t *field)
+{
+	*field = 0;
+	if (strcmp(text, "auto") == 0)
+		return 0;
+	for (unsigned int id = 0; id < TP_CODEC_COUNT; id++) {
+		if (strcmp(text, tp_codec_name(id)) != 0)
+			continue;
+		*field = (uint8_t)(1 + id);
+		return 0;
+	}
+	return config_fault(place, "%s: %s is no codec", key->name, text);
+}
+
+static int
 config_bool(const struct config_place *place, const struct config_key *key, const char *text,
 	bool *value)
 {
@@ -194,6 +212,8 @@ config_value(const struct config_place *place, const struct config_key *key, con
 	case CONFIG_IP:
 	case CONFIG_MAC:
 		return config_address(place, key, text, field);
+	case CONFIG_CODEC:
+		return config_codec(place, key, text, field);
 	case CONFIG_BOOL:
 		ret = config_bool(place, key, text, &flag);
 		if (ret == 0)

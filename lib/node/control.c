@@ -198,6 +198,7 @@ control_worker_create(struct tp_control *control, uint16_t index)
 		.sweep_ns = config->pool_sweep_ns,
 		.base_count = config->base_slots / config->worker_count,
 		.codec_costs = config->codec_costs,
+		.codec_only = config->codec_only,
 		.codec_now_ns = config->codec_now_ns,
 		.codec_now_ctx = config->codec_now_ctx,
 	};

@@ -250,6 +250,7 @@ node_control_create(struct tp_node *node)
 	config->cache_slots = (uint32_t)(((uint64_t)from->cache_mib << 20) / from->page_bytes);
 	config->heap_bytes = (uint64_t)from->heap_mib << 20;
 	config->base_slots = (uint32_t)(((uint64_t)from->codec_base_mib << 20) / from->page_bytes);
+	config->codec_only = from->codec_only;
 	config->frame_crc = from->frame_crc;
 	config->huge_pages = from->huge_pages;
 	config->lease_ns = from->lease_ms * UINT64_C(1000000);

@@ -100,6 +100,7 @@ struct tp_control_config {
 	uint32_t base_slots;
 	/* Of tp_codec_calibrate() for 4096 bytes; borrowed during create. NULL: no link is slow. */
 	const struct tp_codec_cost *codec_costs;
+	uint8_t codec_only;		/* 1 + enum tp_codec_id of all pages on slow links; 0: chosen */
 	/* A clock to time codecs by, any thread; NULL: the costs above are believed. */
 	uint64_t (*codec_now_ns)(void *ctx);
 	void *codec_now_ctx;

@@ -70,6 +70,7 @@ struct tp_node_config {
 	uint32_t home_mib;
 	uint32_t heap_mib;
 	bool frame_crc;				/* frames at rest have sums that are checked */
+	uint8_t codec_only;		/* 1 + enum tp_codec_id of all pages on slow links; 0: chosen */
 	uint32_t codec_base_mib;	/* contents remembered, to send changes of them on slow links */
 	uint32_t lease_ms;
 	uint32_t fence_margin_ms;

@@ -218,6 +218,7 @@ struct worker_codec {
 	uint8_t *payload;		/* of it, or being decoded */
 	uint8_t *decoded;		/* for COPY_IN; encoding leaves it alone */
 	struct tp_codec_chooser choosers[TP_ENDPOINT_LINKS_MAX];
+	uint64_t busy_until[TP_ENDPOINT_LINKS_MAX];	/* with the pages it was given */
 	bool measures;			/* some link's speed is measured */
 	struct worker_speed speeds[TP_ENDPOINT_LINKS_MAX];
 	struct worker_probe probe;
@@ -364,6 +365,7 @@ struct worker_config {
 	uint64_t sweep_ns;		/* between persisting what was written back; 0: when it leaves only */
 	uint32_t base_count;		/* pages remembered for changes; 0: none */
 	const struct tp_codec_cost *codec_costs;
+	uint8_t codec_only;		/* 1 + enum tp_codec_id of all pages; 0: chosen */
 	uint64_t (*codec_now_ns)(void *ctx);
 	void *codec_now_ctx;
 };

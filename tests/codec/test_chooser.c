@@ -262,6 +262,27 @@ test_chooser_queue_favours_the_smaller(void **state)
 		TP_CODEC_DEFLATE);
 }
 
+/* One codec for all pages, whatever is known of it; without a base its like without one. */
+static void
+test_chooser_fixed_takes_no_other(void **state)
+{
+	static const uint8_t page[PAGE];
+	struct tp_codec_chooser chooser;
+
+	tp_codec_chooser_init(&chooser, PAGE, best_case);
+	tp_codec_chooser_fix(&chooser, TP_CODEC_DELTA_LZ4);
+	tp_codec_chooser_link_set(&chooser, 8);
+	assert_int_equal(tp_codec_chooser_choose(&chooser, page, true, 0).id, TP_CODEC_DELTA_LZ4);
+	assert_int_equal(tp_codec_chooser_choose(&chooser, page, false, 0).id, TP_CODEC_LZ4);
+	tp_codec_chooser_fix(&chooser, TP_CODEC_DELTA);
+	assert_int_equal(tp_codec_chooser_choose(&chooser, page, false, 0).id, TP_CODEC_ZERO);
+	tp_codec_chooser_fix(&chooser, TP_CODEC_RAW);
+	tp_codec_chooser_link_set(&chooser, 8192);
+	assert_true(chooser.raw_wins[0] && chooser.raw_wins[1]);
+	tp_codec_chooser_fix(&chooser, TP_CODEC_COUNT);
+	assert_false(chooser.raw_wins[0]);
+}
+
 static void
 test_chooser_unknown_times_keep_what_is_known(void **state)
 {
@@ -351,6 +372,7 @@ main(void)
 		cmocka_unit_test(test_chooser_fast_link_takes_raw_and_never_looks),
 		cmocka_unit_test(test_chooser_link_slows_down_lz4_is_taken),
 		cmocka_unit_test(test_chooser_queue_favours_the_smaller),
+		cmocka_unit_test(test_chooser_fixed_takes_no_other),
 		cmocka_unit_test(test_chooser_unknown_times_keep_what_is_known),
 		cmocka_unit_test(test_chooser_slow_decoding_is_learnt_from_others),
 		cmocka_unit_test(test_chooser_outlier_counts_little),

@@ -48,7 +48,7 @@ test_config_complete_file_read(void **state)
 {
 	assert_int_equal(load("; comment\n"
 		"[node]\nid = 3\nname = three\nworkers = 2\nstore = file:/run/x\n"
-		"cache_mib = 8\nhome_mib = 32\nheap_mib = 0\nlease_ms = 100\n"
+		"cache_mib = 8\nhome_mib = 32\nheap_mib = 0\nlease_ms = 100\ncodec = lz4\n"
 		"peer_timeout_ms = 250\nhuge_pages = no\nrealtime = no\nattach = no\ninject = yes\n"
 		"[port 0]\ndevice = net_af_packet0\nip = 10.84.0.3\nmtu = 9000\n"
 		"[port 1]\ndevice = net1\nip = 10.85.0.3\n"
@@ -61,6 +61,7 @@ test_config_complete_file_read(void **state)
 	assert_int_equal(config.cache_mib, 8);
 	assert_int_equal(config.heap_mib, 0);
 	assert_int_equal(config.lease_ms, 100);
+	assert_int_equal(config.codec_only, 1 + TP_CODEC_LZ4);
 	assert_int_equal(config.fence_margin_ms, 20);
 	assert_false(config.huge_pages);
 	assert_false(config.realtime);
@@ -104,6 +105,7 @@ test_config_fault_names_section_and_key(void **state)
 		{ "[node]\nid = 99999999999999999999999\n" GOOD_PORT, "[node] id: 9999" },
 		{ "[node]\nid = 65\nstore = file:/x\n" GOOD_PORT, "[node] id: above node_id_max" },
 		{ "[node]\nid = 1\ncolour = red\n" GOOD_PORT, "[node] unknown key colour" },
+		{ GOOD_NODE "codec = zip\n" GOOD_PORT, "[node] codec: zip is no codec" },
 		{ GOOD_NODE "lease_ms = 3\n" GOOD_PORT, "[node] lease_ms: 3 is not between" },
 		{ GOOD_NODE "attach = maybe\n" GOOD_PORT, "[node] attach: maybe is neither" },
 		{ GOOD_NODE "workers = 17\n" GOOD_PORT, "[node] workers: 17 is not between" },
