@@ -99,6 +99,10 @@ check_state(struct check *check, struct tp_pmem_device *device, const struct pme
 	if (rte_le_to_cpu_32(state.flags) & PMEM_STATE_OPEN)
 		found(check, TP_PMEM_CHECK_NOTE, pmem_state_offset((unsigned int)ret),
 			"it was not closed: opening it recovers it");
+	if (pmem_state_lost_power(device, &state))
+		found(check, TP_PMEM_CHECK_LOST, pmem_state_offset((unsigned int)ret),
+			"the medium lost power without writing its caches back while the pool was "
+			"open: of what was stored last anything may be lost");
 	/* Twice: the same state in both slots. */
 	ret = 0;
 	for (unsigned int i = 0; i < 2 && damaged && check->repair && ret == 0; i++)

@@ -352,6 +352,7 @@ open_for_reading(struct device_pmem2 *pmem2)
 	ret = pmem2->is_device ? device_view_open(&pmem2->lazy, pmem2->device.view, pmem2->source,
 		pmem2->device.bytes) : view_map(pmem2, 0, pmem2->device.bytes);
 	pmem2->device.media = pmem2->device.view;
+	pmem2->device.unsafe_shutdowns = unsafe_shutdowns(pmem2->fd);
 	return ret;
 }
 

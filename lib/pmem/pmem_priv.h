@@ -152,6 +152,9 @@ bool pmem_state_copy_read(const struct tp_pmem_device *device, const struct pmem
 			  unsigned int copy, struct pmem_state *state);
 uint64_t pmem_state_offset(unsigned int copy);
 
+/** Has the medium lost power with its caches full while the pool was open? */
+bool pmem_state_lost_power(const struct tp_pmem_device *device, const struct pmem_state *state);
+
 /** Write the next generation into the other slot, with a fence after it. 0, -EIO. */
 int pmem_state_store(struct tp_pmem_device *device, struct pmem_state *state);
 

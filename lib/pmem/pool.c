@@ -175,10 +175,7 @@ pool_recover(struct tp_pmem_pool *pool, uint32_t flags)
 static int
 shutdowns_compare(const struct tp_pmem_pool *pool, uint32_t flags)
 {
-	uint64_t then = rte_le_to_cpu_64(pool->state.unsafe_shutdowns);
-
-	if ((rte_le_to_cpu_32(pool->state.flags) & PMEM_STATE_OPEN) == 0 ||
-			pool->device->unsafe_shutdowns <= then || flags & TP_PMEM_OPEN_REPAIR)
+	if (flags & TP_PMEM_OPEN_REPAIR || !pmem_state_lost_power(pool->device, &pool->state))
 		return 0;
 	return pmem_error(EBADMSG, "the medium lost power without writing its caches back "
 		"while the pool was open: check it with repair");

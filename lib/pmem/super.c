@@ -145,6 +145,13 @@ pmem_state_copy_read(const struct tp_pmem_device *device, const struct pmem_supe
 	return state_is_sound(state, super);
 }
 
+bool
+pmem_state_lost_power(const struct tp_pmem_device *device, const struct pmem_state *state)
+{
+	return (rte_le_to_cpu_32(state->flags) & PMEM_STATE_OPEN) != 0 &&
+		device->unsafe_shutdowns > rte_le_to_cpu_64(state->unsafe_shutdowns);
+}
+
 uint64_t
 pmem_state_offset(unsigned int copy)
 {

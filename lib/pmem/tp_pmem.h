@@ -49,7 +49,8 @@ tp_pmem_ptr(const struct tp_pmem_pool *pool, uint64_t offset)
 {
 	const struct tp_pmem_pool_view *view = (const struct tp_pmem_pool_view *)(const void *)pool;
 
-	return offset == 0 ? NULL : view->base + offset;
+	/* As numbers: readers make addresses of what they look at only later. */
+	return offset == 0 ? NULL : (void *)((uintptr_t)view->base + offset);
 }
 
 /** Offset of an address in the view; 0 for NULL. The address is not checked. @threads Any. */

@@ -88,6 +88,15 @@ struct fuzz {
 
 static struct fuzz fuzz;
 
+/* What is undefined is a finding, too. */
+const char *__ubsan_default_options(void);
+
+const char *
+__ubsan_default_options(void)
+{
+	return "halt_on_error=1:print_stacktrace=1";
+}
+
 static void
 must(bool what)
 {

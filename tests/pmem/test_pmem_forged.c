@@ -228,12 +228,45 @@ test_forged_separators_end_a_search(void **state)
 	pool_file_close(pool);
 }
 
+/* A child at the end of the address space: no address is made of it that overflows. */
+static void
+test_forged_child_nowhere_is_damage(void **state)
+{
+	struct tp_pmem_pool *pool = pool_make();
+	uint64_t offset = tower_make(pool, 2);
+	const struct btree_head *head = tp_pmem_ptr(pool, offset);
+	struct btree_node *root = tp_pmem_ptr(pool, head->main.offset);
+	struct tp_pmem_btree_cursor *cursor;
+	struct tp_pmem_btree *tree;
+	struct tp_pmem_tx *tx = begin(pool);
+	uint8_t value[8];
+
+	assert_int_equal(tp_pmem_tx_add_range(tx, root, sizeof(*root)), 0);
+	root->child = -(uint64_t)BTREE_NODE_BYTES;
+	btree_node_seal(root, head->main.offset);
+	assert_int_equal(tp_pmem_tx_commit(tx, 0), 0);
+	assert_int_equal(tp_pmem_btree_open(pool, offset, &tree), 0);
+	assert_int_equal(tp_pmem_btree_get(tree, NULL, "000", 3, value, 8), -ENOENT);
+	assert_int_equal(tp_pmem_btree_get(tree, NULL, "!", 1, value, 8), -EBADMSG);
+	assert_int_equal(tp_pmem_btree_put(tree, NULL, "!", 1, value, 8, 0), -EBADMSG);
+	assert_int_equal(tp_pmem_btree_cursor_open(tree, &cursor), 0);
+	assert_int_equal(tp_pmem_btree_cursor_move(cursor, TP_PMEM_BTREE_FIRST, NULL, 0, NULL, NULL,
+		NULL, NULL), -EBADMSG);
+	tp_pmem_btree_cursor_close(cursor);
+	assert_true(tp_pmem_btree_check(tree, NULL, NULL) > 0);
+	tp_pmem_btree_close(tree);
+	tx = begin(pool);
+	assert_int_equal(tp_pmem_btree_destroy(tx, offset), -EBADMSG);
+	tp_pmem_tx_abort(tx);
+	pool_file_close(pool);
+}
+
 /* A long value that is nowhere, of no bytes: named at the leaf, and never freed. */
 static void
 test_forged_value_nowhere_is_damage(void **state)
 {
 	struct tp_pmem_pool *pool = pool_make();
-	const struct btree_out out = { .offset = UINT64_C(1) << 40 };
+	const struct btree_out out = { .offset = -(uint64_t)TP_PMEM_LINE_BYTES };
 	struct btree_item item = { BTREE_WORD_OUT | UINT64_C(3) << 48, (const uint8_t *)"key",
 		(const uint8_t *)&out, 3, sizeof(out) };
 	struct tp_pmem_tx *tx;
@@ -241,6 +274,7 @@ test_forged_value_nowhere_is_damage(void **state)
 	struct btree_head *head = tp_pmem_ptr(pool, offset);
 	struct finding finding = { 0 };
 	struct tp_pmem_btree *tree;
+	uint8_t value[8];
 
 	tx = begin(pool);
 	assert_int_equal(tp_pmem_tx_add_range(tx, tp_pmem_ptr(pool, head->main.offset),
@@ -251,6 +285,7 @@ test_forged_value_nowhere_is_damage(void **state)
 	assert_int_equal(tp_pmem_btree_open(pool, offset, &tree), 0);
 	assert_int_equal(tp_pmem_btree_check(tree, found, &finding), 1);
 	assert_int_equal(finding.offset, head->main.offset);
+	assert_int_equal(tp_pmem_btree_get(tree, NULL, "key", 3, value, 8), -EBADMSG);
 	tp_pmem_btree_close(tree);
 	tx = begin(pool);
 	assert_int_equal(tp_pmem_btree_destroy(tx, offset), -EBADMSG);
@@ -329,6 +364,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_forged_separators_end_a_search, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forged_record_cannot_change_the_log, setup,
 			teardown),
+		cmocka_unit_test_setup_teardown(test_forged_child_nowhere_is_damage, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_forged_value_nowhere_is_damage, setup, teardown),
 	};
 

@@ -409,6 +409,53 @@ test_damaged_heap_and_roots_are_found(void **state)
 	pool_file_close(pool);
 }
 
+/* Opened as on a medium that lost power so often without writing its caches back. */
+static int
+open_on_medium(const char *name, uint64_t unsafe_shutdowns, uint32_t flags,
+	       struct tp_pmem_pool **pool)
+{
+	struct tp_pmem_device *device = NULL;
+
+	assert_int_equal(tp_pmem_device_open(name, 0, flags & TP_PMEM_OPEN_READ_ONLY, &device), 0);
+	device->unsafe_shutdowns = unsafe_shutdowns;
+	return tp_pmem_pool_open_on(device, flags, pool);
+}
+
+static void
+test_unsafe_shutdown_is_refused_until_repaired(void **state)
+{
+	struct findings findings = { 0 };
+	struct tp_pmem_device *device = NULL;
+	struct tp_pmem_pool *pool;
+
+	pool_file_close(pool_with_root(7));
+	/* While it was closed nothing can have been lost. */
+	assert_int_equal(open_on_medium(path, 3, 0, &pool), 0);
+	root_number_set(pool, 8);
+	pool_file_copy(path, damaged);
+	pool_file_close(pool);
+	/* It crashed, and the medium kept its promise. */
+	assert_int_equal(open_on_medium(damaged, 3, TP_PMEM_OPEN_READ_ONLY, &pool), 0);
+	assert_int_equal(root_number(pool), 8);
+	pool_file_close(pool);
+	/* It crashed, and the medium did not. */
+	assert_int_equal(open_on_medium(damaged, 4, 0, &pool), -EBADMSG);
+	assert_non_null(strstr(tp_pmem_error(), "lost power"));
+	assert_int_equal(open_on_medium(damaged, 4, TP_PMEM_OPEN_READ_ONLY, &pool), -EBADMSG);
+	for (unsigned int repair = 0; repair < 2; repair++) {
+		assert_int_equal(tp_pmem_device_open(damaged, 0, !repair, &device), 0);
+		device->unsafe_shutdowns = 4;
+		assert_int_equal(tp_pmem_pool_check_on(device, repair, finding, &findings), 1);
+		assert_int_equal(findings.count[TP_PMEM_CHECK_LOST], repair + 1);
+		assert_true(findings.offset >= 4096 && findings.offset < 3 * 4096);	/* the state */
+	}
+	/* Looked at as a whole, it is taken as it is. */
+	assert_int_equal(open_on_medium(damaged, 4, 0, &pool), 0);
+	assert_int_equal(root_number(pool), 8);
+	pool_file_close(pool);
+	assert_int_equal(tp_pmem_pool_check(damaged, false, NULL, NULL), 0);
+}
+
 static void
 test_wear_is_counted_and_spread(void **state)
 {
@@ -460,6 +507,8 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_damaged_record_is_refused_until_repaired, setup,
 			teardown),
 		cmocka_unit_test_setup_teardown(test_damaged_heap_and_roots_are_found, setup,
+			teardown),
+		cmocka_unit_test_setup_teardown(test_unsafe_shutdown_is_refused_until_repaired, setup,
 			teardown),
 		cmocka_unit_test_setup_teardown(test_wear_is_counted_and_spread, setup, teardown),
 	};
