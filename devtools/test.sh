@@ -177,7 +177,8 @@ fuzz_target()
 }
 
 # Every fuzz target, one a core: a smoke test, not a campaign. A minute for what the
-# wire brings, and for what any program on the machine can write into its node.
+# wire brings, for what any program on the machine can write into its node, and for
+# pools that somebody else wrote.
 fuzz_run()
 {
 	local dir=$TP_ROOT/build-fuzz target seconds slow=() fast=()
@@ -192,7 +193,8 @@ fuzz_run()
 	for target in "$dir"/tests/fuzz_*; do
 		[ -f "$target" ] && [ -x "$target" ] || continue
 		case $(basename "$target") in
-		fuzz_client | fuzz_frame | fuzz_packet | fuzz_worker | fuzz_message | fuzz_codec)
+		fuzz_client | fuzz_frame | fuzz_packet | fuzz_worker | fuzz_message | fuzz_codec | \
+		fuzz_pool)
 			slow+=("$target" 60)
 			;;
 		*) fast+=("$target" 5) ;;
