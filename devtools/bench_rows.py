@@ -50,6 +50,7 @@ GOALS = {
        for what in ("insert", "delete")},
     **{f"pmem_btree_{what}": (">= 0.8 x LMDB's rate", lambda lmdb: lmdb / 0.8)
        for what in ("get", "scan")},
+    "pmem_btree_insert_p99": ("<= 5 x p50", lambda p50: 5 * p50),
 }
 
 # The same, for the p99 of both sides.

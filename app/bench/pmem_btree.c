@@ -320,7 +320,28 @@ struct btree_figure {
 	unsigned int operations;	/* of a sample */
 	unsigned int samples;		/* 0: one for each key */
 	unsigned int batch;
+	const char *tail_name;		/* of a row for the p99; NULL: none */
 };
+
+/* How far the slowest hundredth is from the middle, where that has a goal. */
+static void
+tail_report(struct bench *bench, const struct btree_figure *figure, struct bench_samples *samples)
+{
+	uint64_t p99 = bench_samples_quantile(samples, 0.99);
+	uint64_t p50 = bench_samples_quantile(samples, 0.5);
+	struct bench_samples tail = { &p99, 1, 1, true };
+	struct bench_samples middle = { &p50, 1, 1, true };
+
+	bench_report(bench, &(struct bench_row){
+		.name = figure->tail_name,
+		.unit = "ns",
+		.scale = bench->ns_per_tick,
+		.samples = &tail,
+		.baseline_name = "its p50",
+		.baseline_scale = bench->ns_per_tick,
+		.baseline = &middle,
+	});
+}
 
 static void
 figure_report(struct bench *bench, const struct btree_figure *figure, struct bench_op *ops,
@@ -336,6 +357,8 @@ figure_report(struct bench *bench, const struct btree_figure *figure, struct ben
 		row.baseline = &ops[1].samples;
 	}
 	bench_report(bench, &row);
+	if (figure->tail_name != NULL)
+		tail_report(bench, figure, &ops[0].samples);
 	for (unsigned int i = 0; i < count; i++)
 		bench_samples_fini(&ops[i].samples);
 }
@@ -371,7 +394,7 @@ int
 bench_pmem_btree_insert(struct bench *bench)
 {
 	static const struct btree_figure single = { "pmem_btree_insert", insert_once, false, 1, 0,
-		BTREE_BATCH };
+		BTREE_BATCH, "pmem_btree_insert_p99" };
 	static const struct btree_figure thousand = { "pmem_btree_insert_1000", load_once, false,
 		BTREE_LOAD, 0, 10 };
 	int ret = figure_run(bench, &single);

@@ -145,6 +145,17 @@ any_view_drop(struct tp_pmem_device *device, uint64_t offset, uint64_t bytes)
 	madvise(device->view + offset, bytes, MADV_DONTNEED);
 }
 
+/*
+ * Kernels before 5.14 do not know this, and the pages come one by one. The media is only
+ * read, so that none becomes dirty; on tmpfs and DAX that lets stores through, too.
+ */
+static void
+any_expect(struct tp_pmem_device *device, uint64_t offset, uint64_t bytes)
+{
+	madvise(device->view + offset, bytes, MADV_POPULATE_WRITE);
+	madvise(device->media + offset, bytes, MADV_POPULATE_READ);
+}
+
 /* libpmem2 says -errno, or numbers of its own. */
 static int
 pmem2_error(int ret, const char *what)
@@ -253,6 +264,7 @@ static const struct tp_pmem_device_ops line_ops = {
 	.fence = line_fence,
 	.resize = pmem2_resize,
 	.view_drop = any_view_drop,
+	.expect = any_expect,
 	.close = pmem2_close,
 };
 
@@ -264,6 +276,7 @@ static const struct tp_pmem_device_ops page_ops = {
 	.fence = page_fence,
 	.resize = pmem2_resize,
 	.view_drop = any_view_drop,
+	.expect = any_expect,
 	.close = pmem2_close,
 };
 

@@ -200,6 +200,9 @@ run_make(struct tp_pmem_pool *pool, struct pmem_lane *lane, struct heap_chunk *c
 		pmem_lock_release(&pool->heap->lock);
 		return ret;
 	}
+	/* 64 page faults here, or a slow transaction whenever a block is the first of a page. */
+	if (pool->device->ops->expect != NULL)
+		pool->device->ops->expect(pool->device, chunk->offset, PMEM_CHUNK_BYTES);
 	atomic_store(&chunk->is_owned, true);
 	lane->runs[class] = chunk;
 	return 0;

@@ -74,6 +74,12 @@ struct tp_pmem_device_ops {
 	/** Drop DRAM copies: the view shows the media again. */
 	void (*view_drop)(struct tp_pmem_device *device, uint64_t offset, uint64_t bytes);
 
+	/**
+	 * All of this will be stored to soon, in both views: take the page faults now. A hint;
+	 * NULL: there are none to take.
+	 */
+	void (*expect)(struct tp_pmem_device *device, uint64_t offset, uint64_t bytes);
+
 	void (*close)(struct tp_pmem_device *device);
 };
 
@@ -108,7 +114,7 @@ struct tp_pmem_device {
  *   - -ENOTSUP: libpmem2 cannot map it.
  *   - -EPERM: a device DAX device, and userfaultfd is not allowed.
  *   - -ENOMEM.
- * @threads Any. store, replace, flush and fence may be called by many threads at once;
+ * @threads Any. store, replace, flush, fence and expect may be called by many threads at once;
  *          resize, view_drop and close by one, with no other call running.
  * @cost    System calls.
  */
