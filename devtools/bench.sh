@@ -69,7 +69,7 @@ pmem)
 	run pmem_tx_rate
 	run pmem_alloc_rate
 	run pmem_block_iops
-	for what in insert get scan delete; do
+	for what in insert get scan delete obj; do
 		run pmem_btree_$what
 	done
 	run pmem_hybrid_hit_lat

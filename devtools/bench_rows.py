@@ -50,6 +50,8 @@ GOALS = {
        for what in ("insert", "delete")},
     **{f"pmem_btree_{what}": (">= 0.8 x LMDB's rate", lambda lmdb: lmdb / 0.8)
        for what in ("get", "scan")},
+    **{f"pmem_btree_obj_{what}": (">= 2 x libpmemobj's rate", lambda obj: obj / 2)
+       for what in ("insert", "get", "scan", "delete")},
     "pmem_btree_insert_p99": ("<= 5 x p50", lambda p50: 5 * p50),
 }
 

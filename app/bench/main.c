@@ -87,6 +87,8 @@ static const struct bench_case cases[] = {
 	  bench_pmem_hybrid_miss },
 	{ "pmem_hybrid_hit_ratio", "hits of accesses by Zipf's law, against LRU and the best there is",
 	  false, bench_pmem_hybrid_ratio },
+	{ "pmem_btree_obj", "inserts, gets, scans and deletes, against a B+tree on libpmemobj", false,
+	  bench_pmem_btree_obj },
 	{ "codec_delta_rate", "a page against its base: unchanged, and 5 % of lines changed", false,
 	  bench_codec_delta_rate },
 	{ "codec_wire_bytes", "bytes of a delta by changed lines, and of the worst pages", false,

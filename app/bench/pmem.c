@@ -287,8 +287,8 @@ pmem_compare(struct bench *bench, void *const stores[2], const struct pmem_kind 
  * libpmem reads its environment before main() begins: where the variables are not
  * there, the program starts itself again with them.
  */
-static int
-environment_prepare(void)
+int
+bench_pmem_environment(void)
 {
 	static char arguments[PMEM_ARGUMENTS_BYTES];
 	char *argv[64];
@@ -332,7 +332,7 @@ pmem_run(struct bench *bench, const struct pmem_kind *kind, const size_t *sizes,
 	 unsigned int size_count)
 {
 	void *stores[2] = { NULL, NULL };
-	int ret = environment_prepare();
+	int ret = bench_pmem_environment();
 
 	if (ret == 0)
 		ret = bench_pin(bench, 0);

@@ -26,6 +26,12 @@ struct bench_pmem_side {
 	int (*free)(void *store, unsigned int thread, unsigned int slot);
 };
 
+/**
+ * Let both sides take files in memory for DAX: begins the program anew where it was not
+ * told so. 0, -errno.
+ */
+int bench_pmem_environment(void);
+
 extern const struct bench_pmem_side bench_pmem_telepage;
 /* Its open is NULL where libpmemobj was not there. */
 extern const struct bench_pmem_side bench_pmem_libpmemobj;

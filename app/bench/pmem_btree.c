@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 Telepage developers
  *
- * The B+tree of persistent memory against LMDB: keys of 16 bytes in random order, values of
- * 64, both in files of one file system, each insert and delete a transaction that is
- * durable on return.
+ * The B+tree of persistent memory against LMDB, and against one on libpmemobj: keys of 16 bytes
+ * in random order, values of 64, both in files of one file system, each insert and delete
+ * a transaction that is durable on return. With LMDB that is msync(); with
+ * libpmemobj both sides take the files for DAX.
  *
  * TP_BENCH_PMEM names the folder, the run's in /dev/shm otherwise; TP_BENCH_MILLIONS says how
  * many keys, 1 to 10.
@@ -20,6 +21,7 @@
 #include <rte_cycles.h>
 
 #include "bench.h"
+#include "pmem.h"
 #include "pmem_btree.h"
 #include "tp_pmem_btree.h"
 
@@ -27,6 +29,7 @@
 #define BTREE_GETS 16u		/* in one sample */
 #define BTREE_STEPS 1000u
 #define BTREE_BATCH 1000u
+#define BTREE_BATCH_INSERT 10000u	/* the first ones after the other side's turn are slow */
 
 struct store {
 	struct tp_pmem_pool *pool;
@@ -321,6 +324,7 @@ struct btree_figure {
 	unsigned int samples;		/* 0: one for each key */
 	unsigned int batch;
 	const char *tail_name;		/* of a row for the p99; NULL: none */
+	const struct bench_btree_side *peer;
 };
 
 /* How far the slowest hundredth is from the middle, where that has a goal. */
@@ -352,7 +356,7 @@ figure_report(struct bench *bench, const struct btree_figure *figure, struct ben
 		.samples = &ops[0].samples };
 
 	if (count == 2) {
-		row.baseline_name = bench_btree_lmdb.name;
+		row.baseline_name = figure->peer->name;
 		row.baseline_scale = scale;
 		row.baseline = &ops[1].samples;
 	}
@@ -366,8 +370,8 @@ figure_report(struct bench *bench, const struct btree_figure *figure, struct ben
 static int
 figure_run(struct bench *bench, const struct btree_figure *figure)
 {
-	const struct bench_btree_side *sides[] = { &bench_btree_telepage, &bench_btree_lmdb };
-	unsigned int count = bench_btree_lmdb.open == NULL ? 1 : 2;
+	const struct bench_btree_side *sides[] = { &bench_btree_telepage, figure->peer };
+	unsigned int count = figure->peer->open == NULL ? 1 : 2;
 	uint64_t samples = figure->samples > 0 ? figure->samples : key_count() / figure->operations;
 	const struct bench_plan plan = { .rounds = (unsigned int)(samples / figure->batch),
 		.batch = figure->batch };
@@ -376,7 +380,8 @@ figure_run(struct bench *bench, const struct btree_figure *figure)
 	int ret = bench_pin(bench, 0);
 
 	if (count == 1)
-		fprintf(stderr, "telepage-bench: built without LMDB, nothing to compare with\n");
+		fprintf(stderr, "telepage-bench: built without %s, nothing to compare with\n",
+			figure->peer->name);
 	for (unsigned int i = 0; i < count && ret == 0; i++) {
 		ret = side_open(bench, &contexts[i], sides[i], figure->loaded);
 		ops[i] = (struct bench_op){ .once = figure->once, .context = &contexts[i] };
@@ -394,9 +399,9 @@ int
 bench_pmem_btree_insert(struct bench *bench)
 {
 	static const struct btree_figure single = { "pmem_btree_insert", insert_once, false, 1, 0,
-		BTREE_BATCH, "pmem_btree_insert_p99" };
+		BTREE_BATCH_INSERT, "pmem_btree_insert_p99", &bench_btree_lmdb };
 	static const struct btree_figure thousand = { "pmem_btree_insert_1000", load_once, false,
-		BTREE_LOAD, 0, 10 };
+		BTREE_LOAD, 0, 10, NULL, &bench_btree_lmdb };
 	int ret = figure_run(bench, &single);
 
 	return ret < 0 ? ret : figure_run(bench, &thousand);
@@ -406,7 +411,7 @@ int
 bench_pmem_btree_get(struct bench *bench)
 {
 	static const struct btree_figure figure = { "pmem_btree_get", get_once, true, BTREE_GETS,
-		100000, BTREE_BATCH };
+		100000, BTREE_BATCH, NULL, &bench_btree_lmdb };
 
 	return figure_run(bench, &figure);
 }
@@ -415,7 +420,7 @@ int
 bench_pmem_btree_scan(struct bench *bench)
 {
 	static const struct btree_figure figure = { "pmem_btree_scan", scan_once, true, BTREE_STEPS,
-		5000, 100 };
+		5000, 100, NULL, &bench_btree_lmdb };
 
 	return figure_run(bench, &figure);
 }
@@ -424,7 +429,27 @@ int
 bench_pmem_btree_delete(struct bench *bench)
 {
 	static const struct btree_figure figure = { "pmem_btree_delete", delete_once, true, 1, 0,
-		BTREE_BATCH };
+		BTREE_BATCH, NULL, &bench_btree_lmdb };
 
 	return figure_run(bench, &figure);
+}
+
+int
+bench_pmem_btree_obj(struct bench *bench)
+{
+	static const struct btree_figure figures[] = {
+		{ "pmem_btree_obj_insert", insert_once, false, 1, 0, BTREE_BATCH, NULL,
+			&bench_btree_libpmemobj },
+		{ "pmem_btree_obj_get", get_once, true, BTREE_GETS, 100000, BTREE_BATCH, NULL,
+			&bench_btree_libpmemobj },
+		{ "pmem_btree_obj_scan", scan_once, true, BTREE_STEPS, 5000, 100, NULL,
+			&bench_btree_libpmemobj },
+		{ "pmem_btree_obj_delete", delete_once, true, 1, 0, BTREE_BATCH, NULL,
+			&bench_btree_libpmemobj },
+	};
+	int ret = bench_pmem_environment();
+
+	for (unsigned int i = 0; i < RTE_DIM(figures) && ret == 0; i++)
+		ret = figure_run(bench, &figures[i]);
+	return ret;
 }

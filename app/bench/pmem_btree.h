@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause
  * Copyright (c) 2026 Telepage developers
  *
- * The B+tree of persistent memory against LMDB: what both sides offer to the same loops.
- * pmem_btree.c has ours, pmem_lmdb.c theirs, where it was there at build time.
+ * The B+tree of persistent memory against LMDB and one on libpmemobj: what all sides offer
+ * to the same loops. pmem_btree.c has ours, pmem_lmdb.c and pmem_objtree.c theirs, where
+ * it was there at build time.
  */
 #ifndef BENCH_PMEM_BTREE_H
 #define BENCH_PMEM_BTREE_H
@@ -32,5 +33,7 @@ struct bench_btree_side {
 extern const struct bench_btree_side bench_btree_telepage;
 /* Its open is NULL where LMDB was not there. */
 extern const struct bench_btree_side bench_btree_lmdb;
+/* The same, without libpmemobj. */
+extern const struct bench_btree_side bench_btree_libpmemobj;
 
 #endif /* BENCH_PMEM_BTREE_H */
