@@ -169,6 +169,23 @@ test_config_random_text_never_accepted(void **state)
 	}
 }
 
+static void
+test_config_pmem_names_a_pool(void **state)
+{
+	assert_int_equal(load(GOOD_NODE GOOD_PORT), 0);
+	assert_string_equal(config.pool, "");
+	assert_int_equal(load(GOOD_NODE "[pmem]\npool = /a/b\nsize_mib = 64\nsweep_ms = 0\n"
+		GOOD_PORT), 0);
+	assert_string_equal(config.pool, "/a/b");
+	assert_int_equal(config.pool_mib, 64);
+	assert_int_equal(config.pool_sweep_ms, 0);
+	assert_int_equal(load(GOOD_NODE "[pmem]\npool = /a\n" GOOD_PORT), 0);
+	assert_int_equal(config.pool_mib, 256);
+	assert_int_equal(load(GOOD_NODE "[pmem]\nsize_mib = 1\n" GOOD_PORT), -EINVAL);
+	assert_non_null(strstr(message, "[pmem] size_mib"));
+	assert_int_equal(load(GOOD_NODE "[pmem]\nsize = 64\n" GOOD_PORT), -EINVAL);
+}
+
 int
 main(void)
 {
@@ -178,6 +195,7 @@ main(void)
 		cmocka_unit_test(test_config_fault_names_section_and_key),
 		cmocka_unit_test(test_config_fault_leaves_output_untouched),
 		cmocka_unit_test(test_config_random_text_never_accepted),
+		cmocka_unit_test(test_config_pmem_names_a_pool),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
