@@ -146,6 +146,18 @@ close:
 	return ret;
 }
 
+/* Regions that nobody has taken, or that nobody has closed. */
+static void
+regions_close(struct keeper *keeper)
+{
+	struct keeper_call call;
+
+	while (node_ring_pop(&keeper->answers, &call))
+		keeper_region_close(call.kept);
+	while (node_ring_pop(&keeper->calls, &call))
+		keeper_region_close(call.kept);
+}
+
 void
 keeper_close(struct keeper *keeper)
 {
@@ -159,6 +171,7 @@ keeper_close(struct keeper *keeper)
 	}
 	if (keeper->bell_fd >= 0)
 		close(keeper->bell_fd);
+	regions_close(keeper);
 	tp_pmem_btree_close(keeper->pool.regions);
 	if (tp_pmem_pool_close(keeper->pool.pool) < 0)
 		TP_NODE_LOG(ERR, "the pool %s was not closed in order: %s", keeper->config.path,
