@@ -72,6 +72,7 @@ pmem)
 	for what in insert get scan delete obj; do
 		run pmem_btree_$what
 	done
+	run pmem_recovery_time
 	run pmem_hybrid_hit_lat
 	run pmem_hybrid_miss_lat
 	run pmem_hybrid_hit_ratio

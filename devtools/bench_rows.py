@@ -52,6 +52,9 @@ GOALS = {
        for what in ("get", "scan")},
     **{f"pmem_btree_obj_{what}": (">= 2 x libpmemobj's rate", lambda obj: obj / 2)
        for what in ("insert", "get", "scan", "delete")},
+    **{f"pmem_recovery_time_{size}": ("<= 1 s/GiB", lambda _: 1000) for size in (64, 4096)},
+    "pmem_open_clean_10g": ("<= 100 ms", lambda _: 100),
+    "pmem_open_clean_10g_2g_used": ("<= 100 ms", lambda _: 100),
     "pmem_btree_insert_p99": ("<= 5 x p50", lambda p50: 5 * p50),
 }
 
@@ -111,7 +114,7 @@ def goal_of(run):
         # Where no descriptor tells of a frame the node looks from time to time.
         limit = 2000 if "memif" in run["command"] else 100
         return f"<= {limit} us", "p50", lambda _: limit
-    if run["name"].startswith("pmem_") and "baseline" not in run:
+    if run["name"].startswith(("pmem_tx", "pmem_alloc", "pmem_btree")) and "baseline" not in run:
         return "-", "p50", None  # built without what it is compared with
     if run["name"].startswith("codec_adaptive_gain"):
         return "<= best fixed + 5 %", "p50", lambda fixed: 1.05 * fixed

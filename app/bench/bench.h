@@ -276,6 +276,7 @@ int bench_pmem_hybrid_hit(struct bench *bench);
 int bench_pmem_hybrid_miss(struct bench *bench);
 int bench_pmem_hybrid_ratio(struct bench *bench);
 int bench_pmem_btree_obj(struct bench *bench);
+int bench_pmem_recovery_time(struct bench *bench);
 int bench_codec_delta_rate(struct bench *bench);
 int bench_codec_wire_bytes(struct bench *bench);
 int bench_codec_adaptive_gain(struct bench *bench);

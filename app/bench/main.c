@@ -89,6 +89,8 @@ static const struct bench_case cases[] = {
 	  false, bench_pmem_hybrid_ratio },
 	{ "pmem_btree_obj", "inserts, gets, scans and deletes, against a B+tree on libpmemobj", false,
 	  bench_pmem_btree_obj },
+	{ "pmem_recovery_time", "opening a pool with a full log after a crash, 10 GiB after none", false,
+	  bench_pmem_recovery_time },
 	{ "codec_delta_rate", "a page against its base: unchanged, and 5 % of lines changed", false,
 	  bench_codec_delta_rate },
 	{ "codec_wire_bytes", "bytes of a delta by changed lines, and of the worst pages", false,
