@@ -233,6 +233,13 @@ mutant_seeds(struct run_options *o, unsigned int mutant)
 	return 0;
 }
 
+/* No harness has durable regions: tests/coherence/test_mutants.c catches these. */
+static bool
+mutant_needs_pool(unsigned int mutant)
+{
+	return mutant == MUTANT_persist_old_home || mutant == MUTANT_forget_pool;
+}
+
 /* Protocol mutants in the core harness, which is fast; those at the borders need whole nodes. */
 static int
 run_mutants(struct run_options *o)
@@ -241,6 +248,8 @@ run_mutants(struct run_options *o)
 
 	for (mutant = MUTANT_none + 1; mutant < SIM_MUTANT_COUNT; mutant++) {
 		if (o->mutant != NULL && strcmp(o->mutant, mutants[mutant].name) != 0)
+			continue;
+		if (o->mutant == NULL && mutant_needs_pool(mutant))
 			continue;
 		if (o->mutant == NULL)
 			set_harness(o, mutants[mutant].harness);
