@@ -46,7 +46,7 @@ stripe_of(struct tp_pmem_volume *volume, uint64_t block)
 	return &volume->stripes[block % VOLUME_STRIPES];
 }
 
-/* Stripe locked; from others only is_mapped() looks at the word. */
+/* Stripe locked; from others only is_mapped() and block_unmap() look at the word. */
 static void
 map_set(struct tp_pmem_volume *volume, uint64_t block, uint64_t value)
 {
@@ -146,7 +146,8 @@ place_find(struct tp_pmem_volume *volume)
 
 /*
  * Room for a change in the next record, and a free place if place is not NULL. Records
- * are written, and places are freed, when there is none. 0, -EIO.
+ * are written, and places are freed, when there is none. No stripe is locked: those who hold
+ * what is left may be waiting for it. 0, -EIO.
  */
 static int
 change_claim(struct tp_pmem_volume *volume, uint32_t *place)
@@ -172,6 +173,19 @@ change_claim(struct tp_pmem_volume *volume, uint32_t *place)
 		/* Others may hold what is left, until they publish it. */
 		sched_yield();
 	}
+}
+
+/* Of a claim that is not needed: the room, and the place, VOLUME_NO_PLACE if it has none. */
+static void
+change_unclaim(struct tp_pmem_volume *volume, uint32_t place)
+{
+	pthread_mutex_lock(&volume->pending_lock);
+	volume->claim_count--;
+	if (place != VOLUME_NO_PLACE) {
+		volume->taken[place / 64] &= ~(UINT64_C(1) << place % 64);
+		volume->taken_count--;
+	}
+	pthread_mutex_unlock(&volume->pending_lock);
 }
 
 /* Stripe locked, change claimed. */
@@ -228,13 +242,14 @@ part_write(struct tp_pmem_volume *volume, struct part part, const uint8_t *from)
 
 	if (from != NULL && part.bytes == VOLUME_BLOCK)
 		return whole_write(volume, part.block, from);
+	ret = change_claim(volume, &place);
+	if (ret < 0)
+		return ret;
 	pthread_mutex_lock(stripe);
 	if (part_is_whole(volume, part))
-		ret = (memset(whole, 0, sizeof(whole)), 0);
+		memset(whole, 0, sizeof(whole));
 	else
 		ret = block_load(volume, part.block, whole);
-	if (ret == 0)
-		ret = change_claim(volume, &place);
 	if (ret == 0) {
 		if (from != NULL)
 			memcpy(whole + part.begin, from, part.bytes);
@@ -245,6 +260,8 @@ part_write(struct tp_pmem_volume *volume, struct part part, const uint8_t *from)
 			volume_value(place, volume_crc(part.block, whole)));
 	}
 	pthread_mutex_unlock(stripe);
+	if (ret < 0)
+		change_unclaim(volume, place);
 	return ret;
 }
 
@@ -252,15 +269,23 @@ static int
 block_unmap(struct tp_pmem_volume *volume, uint64_t block)
 {
 	pthread_mutex_t *stripe = stripe_of(volume, block);
-	int ret = 0;
+	bool mapped;
+	int ret;
 
+	/* A trim of what is trimmed takes no room. Whoever maps it now does so after this. */
+	if (__atomic_load_n(&volume->map[block], __ATOMIC_RELAXED) == VOLUME_NOWHERE)
+		return 0;
+	ret = change_claim(volume, NULL);
+	if (ret < 0)
+		return ret;
 	pthread_mutex_lock(stripe);
-	if (volume->map[block] != VOLUME_NOWHERE)
-		ret = change_claim(volume, NULL);
-	if (ret == 0 && volume->map[block] != VOLUME_NOWHERE)
+	mapped = volume->map[block] != VOLUME_NOWHERE;
+	if (mapped)
 		change_publish(volume, block, VOLUME_NOWHERE);
 	pthread_mutex_unlock(stripe);
-	return ret;
+	if (!mapped)
+		change_unclaim(volume, VOLUME_NO_PLACE);
+	return 0;
 }
 
 static int

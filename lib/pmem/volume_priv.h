@@ -5,7 +5,9 @@
  * why one fence is enough.
  *
  * Locks, outer first: a stripe (the map of its blocks, and their contents), journal
- * (records, quarantine), pending (what the next record takes, free blocks).
+ * (records, quarantine), pending (what the next record takes, free blocks). Room for a change
+ * is claimed before the stripe is locked: who holds a claim may wait for a stripe, and
+ * nobody waits for a claim with one.
  */
 #ifndef VOLUME_PRIV_H
 #define VOLUME_PRIV_H

@@ -148,10 +148,72 @@ test_volume_threads_pages(void **state)
 	threads_run("volume-threads-pages");
 }
 
+/*
+ * More writers of one block than changes fit into a record: those that write it whole have
+ * claimed room and want the block, those that write parts of it want both.
+ */
+#define CROWD 40u
+#define CROWD_STEPS 300u
+
+static void *
+crowd_main(void *context)
+{
+	struct worker *worker = context;
+	uint8_t data[BLOCK];
+	int ret = 0;
+
+	memset(data, (int)worker->index, sizeof(data));
+	for (unsigned int i = 0; i < CROWD_STEPS && ret == 0; i++) {
+		switch (worker->index % 4) {
+		case 0:
+			ret = tp_pmem_volume_write(worker->volume, 512, 512, data, 0);
+			break;
+		case 1:
+			ret = tp_pmem_volume_trim(worker->volume, 0, BLOCK, 0);
+			break;
+		default:
+			ret = tp_pmem_volume_write(worker->volume, 0, BLOCK, data, 0);
+		}
+	}
+	if (ret != 0)
+		atomic_fetch_add(&worker->errors, 1);
+	return NULL;
+}
+
+static void
+test_volume_threads_crowd_on_one_block(void **state)
+{
+	struct worker workers[CROWD] = { 0 };
+	pthread_t threads[CROWD];
+	char path[POOL_FILE_CHARS];
+	struct tp_pmem_volume *volume;
+	struct tp_pmem_pool *pool;
+	uint8_t got[BLOCK];
+
+	pool_file_path(path, "volume-threads-crowd");
+	pool = pool_file_create(path, POOL_BYTES);
+	assert_int_equal(tp_pmem_volume_create(pool, "disk", TP_PMEM_VOLUME_BYTES_MIN), 0);
+	assert_int_equal(tp_pmem_volume_open(pool, "disk", &volume), 0);
+	for (unsigned int i = 0; i < CROWD; i++) {
+		workers[i].volume = volume;
+		workers[i].index = i;
+		assert_int_equal(pthread_create(&threads[i], NULL, crowd_main, &workers[i]), 0);
+	}
+	for (unsigned int i = 0; i < CROWD; i++)
+		pthread_join(threads[i], NULL);
+	for (unsigned int i = 0; i < CROWD; i++)
+		assert_int_equal(atomic_load(&workers[i].errors), 0);
+	assert_int_equal(tp_pmem_volume_read(volume, 0, BLOCK, got), 0);
+	assert_int_equal(tp_pmem_volume_close(volume), 0);
+	pool_file_close(pool);
+	unlink(path);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_volume_threads_crowd_on_one_block),
 		cmocka_unit_test(test_volume_threads_lines),
 		cmocka_unit_test(test_volume_threads_pages),
 	};
