@@ -447,9 +447,8 @@ keeper_turn(struct keeper *keeper)
 	uint32_t work = 0;
 
 	while (node_ring_pop(&keeper->calls, &call)) {
-		/* What was handed over before the call came counts as before. */
-		while (jobs_run(keeper) != 0)
-			work++;
+		/* What was handed over before the call came counts as before: it is all taken at once. */
+		work += jobs_run(keeper);
 		call_run(keeper, &call);
 		work++;
 	}

@@ -217,6 +217,64 @@ test_keeper_without_thread_stores_in_its_turn(void **state)
 	keeper_close(keeper);
 }
 
+/* A worker that hands a page over whenever one lasts, so that there is always one more. */
+struct busy_worker {
+	struct keeper *keeper;
+	struct keeper_region *kept;
+	uint32_t times;			/* that it was told */
+	uint32_t when_answered;		/* how often until the call was */
+};
+
+static void
+busy_wake(void *ctx, uint16_t worker)
+{
+	struct busy_worker *busy = ctx;
+	struct keeper_done done;
+
+	busy->times++;
+	while (keeper_ended(keeper_port(busy->keeper, worker), &done))
+		;
+	if (busy->times < 100)
+		persist(busy->keeper, worker, busy->kept, 0, (uint8_t)busy->times, 0);
+}
+
+static void
+busy_answered(void *ctx)
+{
+	struct busy_worker *busy = ctx;
+
+	busy->when_answered = busy->times;
+}
+
+/* What a worker hands over meanwhile is not waited for. */
+static void
+test_keeper_call_is_run_though_pages_keep_coming(void **state)
+{
+	struct tp_region region = region_of("r", 0, PAGES);
+	struct tp_region second = region_of("s", 1, PAGES);
+	struct busy_worker busy = { 0 };
+	const struct keeper_config config = { .path = path, .bytes = 48 << 20, .node_id = 1,
+		.worker_count = 2, .page_bytes = PAGE, .wake_worker = busy_wake,
+		.wake_control = busy_answered, .wake_ctx = &busy };
+	struct keeper_call asked = { .type = KEEPER_OPEN, .create = true, .region = &region };
+
+	assert_int_equal(keeper_open(&config, &busy.keeper), 0);
+	assert_int_equal(keeper_start(busy.keeper), 0);
+	assert_true(keeper_call(busy.keeper, &asked));
+	keeper_turn(busy.keeper);
+	assert_true(keeper_answer(busy.keeper, &asked));
+	busy.kept = asked.kept;
+	persist(busy.keeper, 0, busy.kept, 0, 1, 0);
+	asked = (struct keeper_call){ .type = KEEPER_OPEN, .create = true, .region = &second };
+	assert_true(keeper_call(busy.keeper, &asked));
+	keeper_turn(busy.keeper);
+	assert_true(keeper_answer(busy.keeper, &asked));
+	assert_int_equal(busy.when_answered, 1);
+	keeper_region_close(asked.kept);
+	keeper_region_close(busy.kept);
+	keeper_close(busy.keeper);
+}
+
 static void
 test_keeper_region_that_does_not_fit_is_refused(void **state)
 {
@@ -340,6 +398,7 @@ main(void)
 		KEEPER_TEST(test_keeper_pages_are_there_when_it_comes_back),
 		KEEPER_TEST(test_keeper_newest_of_a_page_counts),
 		KEEPER_TEST(test_keeper_without_thread_stores_in_its_turn),
+		KEEPER_TEST(test_keeper_call_is_run_though_pages_keep_coming),
 		KEEPER_TEST(test_keeper_region_that_does_not_fit_is_refused),
 		KEEPER_TEST(test_keeper_room_of_removed_regions_is_used_again),
 		KEEPER_TEST(test_keeper_pool_is_one_nodes_alone),
