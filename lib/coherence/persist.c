@@ -159,9 +159,12 @@ tp_coherence_persisted(struct tp_coherence *c)
 	c->persists--;
 }
 
+/* One that is on goes on, or what comes late in it would never be reached; a drain sees all. */
 void
 tp_coherence_persist_all(struct tp_coherence *c)
 {
+	if (c->sweeping && !c->draining)
+		return;
 	c->sweeping = true;
 	c->sweep_cursor = 0;
 }

@@ -358,8 +358,9 @@ void tp_coherence_persisted(struct tp_coherence *coherence);
 
 /**
  * Begin to persist what home memory has and the pool has not yet, but for what others may
- * be writing to; tp_coherence_poll() goes on with it. After tp_coherence_drain() also what
- * this node's own clients may write to.
+ * be writing to; tp_coherence_poll() goes on with it. Asked for again meanwhile it just goes
+ * on. After tp_coherence_drain() it begins anew, and takes also what this node's own clients
+ * may write to.
  */
 void tp_coherence_persist_all(struct tp_coherence *coherence);
 

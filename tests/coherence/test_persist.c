@@ -266,6 +266,37 @@ test_persist_all_of_leaving_node_takes_its_own_writes(void **state)
 	net_destroy(net);
 }
 
+/* One page is changed again before each sweep, of which one has room for one page. */
+static void
+hot_page_run(uint32_t hot)
+{
+	struct net_config config = { .nodes = 2, .pages = 4, .home_count = 1, .durable = true,
+				     .persist_count = 1 };
+	struct net *net = net_create(&config);
+
+	for (uint32_t page = 0; page < 4; page++)
+		assert_int_equal(outcome(net, net_add(net, 1, page)), TP_OK);
+	for (int i = 0; i < 8; i++) {
+		net_add(net, 1, hot);
+		while (net->flight_count != 0)
+			net_deliver(net, 0);
+		tp_coherence_persist_all(net->node[HOME].engine);
+		net_poll_all(net);
+		net_persist(net, HOME);
+	}
+	for (uint32_t page = 0; page < 4; page++)
+		assert_int_equal(net->node[HOME].pool_has[page], TP_PERSISTED_PAGE);
+	net_destroy(net);
+}
+
+/* However often it is asked for, a sweep comes to its end. */
+static void
+test_persist_all_asked_again_gets_to_all_pages(void **state)
+{
+	hot_page_run(0);
+	hot_page_run(3);
+}
+
 static void
 test_persist_random_crashes_lose_nothing_persisted(void **state)
 {
@@ -293,6 +324,7 @@ main(void)
 		cmocka_unit_test(test_persist_ends_with_the_session),
 		cmocka_unit_test(test_persist_all_takes_what_was_written_back),
 		cmocka_unit_test(test_persist_all_of_leaving_node_takes_its_own_writes),
+		cmocka_unit_test(test_persist_all_asked_again_gets_to_all_pages),
 		cmocka_unit_test(test_persist_random_crashes_lose_nothing_persisted),
 	};
 
