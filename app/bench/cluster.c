@@ -14,6 +14,7 @@
 
 #define CLUSTER_NET 0x0a540000u		/* 10.84.0.0, in a namespace or on memif */
 #define CLUSTER_READY_NS UINT64_C(10000000000)
+#define CLUSTER_PATIENCE 10u
 #define CLUSTER_STOP_NS UINT64_C(1000000000)
 #define CLUSTER_THREADS 2
 
@@ -40,6 +41,13 @@ node_config_fill(const struct bench *bench, const struct bench_node_config *from
 	config->cache_mib = from->cache_mib;
 	config->heap_mib = 0;
 	config->huge_pages = bench->hugepages > 0;
+	/*
+	 * While raw frames are measured nobody polls the nodes: on a machine that is not
+	 * quiet they would take each other for dead. Deaths are measured with telepaged.
+	 */
+	config->lease_ms *= CLUSTER_PATIENCE;
+	config->fence_margin_ms *= CLUSTER_PATIENCE;
+	config->peer_timeout_ms *= CLUSTER_PATIENCE;
 	config->port_count = 1;
 	snprintf(config->ports[0].device, sizeof(config->ports[0].device), "%s", from->device);
 	config->ports[0].ip = CLUSTER_NET + from->id;
