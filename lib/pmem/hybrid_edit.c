@@ -245,7 +245,11 @@ tp_pmem_hybrid_abort(struct tp_pmem_hybrid_thread *thread)
  * Commit.
  */
 
-/* The frame becomes the newest version, and the object is nobody's again. */
+/*
+ * The frame becomes the newest version, and the object is nobody's again. Who finds it QUEUED
+ * may rely on it: the dirty lock is held from there until it is in the queue, so that
+ * a flush after the next commit of the object finds it.
+ */
 static uint64_t
 word_publish(struct tp_pmem_hybrid *hybrid, const struct hybrid_write *edit)
 {
@@ -253,6 +257,8 @@ word_publish(struct tp_pmem_hybrid *hybrid, const struct hybrid_write *edit)
 	uint64_t word = atomic_load_explicit(at, memory_order_relaxed);
 	uint64_t fresh = HYBRID_RESIDENT | edit->frame |
 		(uint64_t)edit->bytes << HYBRID_BYTES_SHIFT;
+	bool locks = !hybrid->is_through && !hybrid->is_group;
+	bool locked = false;
 	uint64_t next;
 
 	if (!hybrid->is_through)
@@ -260,12 +266,20 @@ word_publish(struct tp_pmem_hybrid *hybrid, const struct hybrid_write *edit)
 	else if (hybrid->level == TP_PMEM_HYBRID_NONE)
 		fresh |= HYBRID_SPILLED;
 	do {
+		if (locks && !locked && (word & HYBRID_QUEUED) == 0) {
+			pmem_lock_take(&hybrid->dirty_lock);
+			locked = true;
+		}
 		next = fresh | (word & (HYBRID_QUEUED | HYBRID_BLOCK));
 		if (word & HYBRID_RESIDENT)
 			next |= word & HYBRID_FREQ_MASK;
 		/* acq_rel: release: pairs with the acquire of pins; acquire: the version before */
 	} while (!atomic_compare_exchange_weak_explicit(at, &word, next, memory_order_acq_rel,
 		memory_order_relaxed));
+	if (!hybrid->is_through && (word & HYBRID_QUEUED) == 0)
+		hybrid_queue_push(&hybrid->dirty, edit->id);
+	if (locked)
+		pmem_lock_release(&hybrid->dirty_lock);
 	return word;
 }
 
@@ -275,13 +289,6 @@ edit_publish(struct tp_pmem_hybrid_thread *thread, const struct hybrid_write *ed
 	struct tp_pmem_hybrid *hybrid = thread->hybrid;
 	uint64_t before = word_publish(hybrid, edit);
 
-	if (!hybrid->is_through && (before & HYBRID_QUEUED) == 0) {
-		if (!hybrid->is_group)
-			pmem_lock_take(&hybrid->dirty_lock);
-		hybrid_queue_push(&hybrid->dirty, edit->id);
-		if (!hybrid->is_group)
-			pmem_lock_release(&hybrid->dirty_lock);
-	}
 	if (before & HYBRID_DIRTY)	/* counted when it became so */
 		atomic_fetch_sub_explicit(&hybrid->dirty_count, 1, memory_order_relaxed);
 	if (before & HYBRID_RESIDENT)

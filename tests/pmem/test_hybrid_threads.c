@@ -6,6 +6,7 @@
  * committed is there after opening again. Flushes, statistics, trims and checkpoints meanwhile.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -257,11 +258,110 @@ test_hybrid_threads_transaction(void **state)
 	run(TP_PMEM_HYBRID_TRANSACTION, TP_PMEM_HYBRID_WRITE_THROUGH, false);
 }
 
+/*
+ * Threads that change one object, each flushing what it committed: then the medium has it,
+ * or a later one.
+ */
+#define FLUSHERS 16u
+#define FLUSHER_STEPS 20000u
+
+struct flusher {
+	struct tp_pmem_hybrid *hybrid;
+	int fd;			/* of the pool's file */
+	off_t contents;		/* of the object, in it */
+	atomic_uint lost;
+	atomic_uint errors;
+};
+
+static uint64_t
+word_read(int fd, off_t offset)
+{
+	uint64_t word = 0;
+
+	assert_int_equal(pread(fd, &word, sizeof(word), offset), sizeof(word));
+	return word;
+}
+
+static void *
+flusher_main(void *context)
+{
+	struct flusher *flusher = context;
+	struct tp_pmem_hybrid_thread *thread;
+	uint64_t *counter = NULL, mine;
+	int ret = tp_pmem_hybrid_thread_open(flusher->hybrid, &thread);
+
+	for (unsigned int i = 0; i < FLUSHER_STEPS && ret == 0; i++) {
+		ret = tp_pmem_hybrid_edit(thread, 0, sizeof(*counter), 0, (void **)&counter);
+		if (ret < 0)
+			break;
+		mine = ++*counter;
+		ret = tp_pmem_hybrid_commit(thread);
+		if (ret == 0)
+			ret = tp_pmem_hybrid_flush(flusher->hybrid);
+		if (ret == 0 && word_read(flusher->fd, flusher->contents) < mine)
+			atomic_fetch_add(&flusher->lost, 1);
+	}
+	if (ret < 0)
+		atomic_fetch_add(&flusher->errors, 1);
+	else
+		tp_pmem_hybrid_thread_close(thread);
+	return NULL;
+}
+
+static void
+flushers_run(enum tp_pmem_hybrid_level level)
+{
+	const struct tp_pmem_hybrid_config config = { .cache_bytes = CACHE_OBJECTS * STRIDE };
+	struct flusher flusher = { 0 };
+	struct tp_pmem_hybrid_thread *thread;
+	pthread_t threads[FLUSHERS];
+	struct tp_pmem_pool *pool;
+	char path[POOL_FILE_CHARS];
+	uint64_t offset, table;
+	void *data;
+
+	pool_file_force_lines(true);
+	pool_file_path(path, "hybrid-flushers");
+	pool = pool_file_create(path, POOL_BYTES);
+	offset = hybrid_store_create(pool, OBJECT_BYTES, OBJECTS, level);
+	assert_int_equal(tp_pmem_hybrid_open(pool, offset, &config, &flusher.hybrid), 0);
+	assert_int_equal(tp_pmem_hybrid_thread_open(flusher.hybrid, &thread), 0);
+	assert_int_equal(tp_pmem_hybrid_edit(thread, 0, sizeof(uint64_t), 0, &data), 0);
+	assert_int_equal(tp_pmem_hybrid_commit(thread), 0);
+	tp_pmem_hybrid_thread_close(thread);
+	assert_int_equal(tp_pmem_hybrid_flush(flusher.hybrid), 0);
+	flusher.fd = open(path, O_RDONLY);
+	assert_true(flusher.fd >= 0);
+	/* docs/pmem.md, "Hybrid objects": head, entry. */
+	table = word_read(flusher.fd, (off_t)offset + 16);
+	flusher.contents = (off_t)(word_read(flusher.fd, (off_t)table) & ((UINT64_C(1) << 48) - 1));
+	for (unsigned int i = 0; i < FLUSHERS; i++)
+		assert_int_equal(pthread_create(&threads[i], NULL, flusher_main, &flusher), 0);
+	for (unsigned int i = 0; i < FLUSHERS; i++)
+		pthread_join(threads[i], NULL);
+	assert_int_equal(atomic_load(&flusher.errors), 0);
+	assert_int_equal(atomic_load(&flusher.lost), 0);
+	assert_int_equal(word_read(flusher.fd, flusher.contents), FLUSHERS * FLUSHER_STEPS);
+	close(flusher.fd);
+	assert_int_equal(tp_pmem_hybrid_close(flusher.hybrid), 0);
+	pool_file_close(pool);
+	unlink(path);
+	pool_file_force_lines(false);
+}
+
+static void
+test_hybrid_threads_flush_what_they_committed(void **state)
+{
+	flushers_run(TP_PMEM_HYBRID_EVENTUAL);
+	flushers_run(TP_PMEM_HYBRID_TRANSACTION);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_hybrid_threads_eventual),
+		cmocka_unit_test(test_hybrid_threads_flush_what_they_committed),
 		cmocka_unit_test(test_hybrid_threads_none),
 		cmocka_unit_test(test_hybrid_threads_transaction),
 	};
