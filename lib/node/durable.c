@@ -7,8 +7,9 @@
  * How it works. A node with a pool says which one in `pool/<node>` of the store. When it
  * comes back, the store knows that pool: a region of the pool that is not in the catalogue
  * was destroyed meanwhile. A store that knows no pool of this node is a new one, say after
- * the machine was started anew: then the catalogue gets the pool's regions. What the
- * keeper is asked for is a state of the region, nothing waits.
+ * the machine was started anew: then the catalogue gets the pool's regions. So it does if
+ * the store knows another pool, of which no region is left. What the keeper is asked for
+ * is a state of the region, nothing waits.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -203,9 +204,9 @@ durable_start(struct tp_control *control)
 		return ret;
 	keeper_uuid(control->keeper, uuid);
 	known = ret == 0 && memcmp(record.uuid, uuid, sizeof(uuid)) == 0;
-	if (ret == 0 && !known)
-		ret = pool_replaced(control);
-	else
+	ret = ret == 0 && !known ? pool_replaced(control) : 0;
+	/* One that comes in the place of another may be the right one after a wrong one. */
+	if (ret == 0)
 		ret = regions_match(control, known);
 	if (ret == 0 && !known)
 		ret = pool_write(control);

@@ -385,6 +385,37 @@ test_durable_pool_that_is_another_is_refused(void **state)
 	fixture_free(&f);
 }
 
+/* In a new store with a wrong, empty pool; then, and once more, with the right one. */
+static void
+test_durable_pool_that_comes_after_a_wrong_one_is_taken(void **state)
+{
+	struct fixture f = fixture_make(2, 1, 1);
+	char aside[80];
+
+	write_ok(&f, 1, 0, 5);
+	persist_ok(&f, 1, 0, 1);
+	tp_sim_destroy(f.sim);
+	snprintf(aside, sizeof(aside), "%s.aside", f.pool[0]);
+	assert_int_equal(rename(f.pool[0], aside), 0);
+	f.sim = tp_sim_create(NULL);
+	nodes_add(&f, 1);
+	attach(&f, 0);
+	attach(&f, 1);
+	assert_int_equal(tp_client_region_open(f.clients[1], "d", &f.regions[1]), -ENOENT);
+	assert_int_equal(tp_sim_node_crash(f.sim, HOME), 0);
+	assert_int_equal(rename(aside, f.pool[0]), 0);
+	tp_sim_advance(f.sim, 300 * MS);
+	assert_int_equal(tp_sim_node_restart(f.sim, HOME), 0);
+	for (int i = 0; i < 2; i++) {
+		reattach(&f, 0);
+		tp_sim_advance(f.sim, 300 * MS);
+		read_is(&f, 0, 0, 5);
+		home_restart(&f);
+	}
+	read_is(&f, 0, 0, 5);
+	fixture_free(&f);
+}
+
 /*
  * The home crashes at any time under load. Of each page: the newest value that was
  * persisted for sure, and the newest that was written; what is read after a crash is
@@ -452,6 +483,7 @@ main(void)
 		cmocka_unit_test(test_durable_region_is_void_while_its_home_is_away),
 		cmocka_unit_test(test_durable_page_damaged_is_void_and_no_other),
 		cmocka_unit_test(test_durable_pool_that_is_another_is_refused),
+		cmocka_unit_test(test_durable_pool_that_comes_after_a_wrong_one_is_taken),
 		cmocka_unit_test(test_durable_region_random_crashes_lose_nothing_persisted),
 	};
 
