@@ -159,6 +159,15 @@ tp_coherence_persisted(struct tp_coherence *c)
 	c->persists--;
 }
 
+void
+tp_coherence_persist_refused(struct tp_coherence *c, uint32_t region_id, uint32_t page_index)
+{
+	const struct coherence_region *region = coherence_region_find(c, region_id);
+
+	if (region != NULL && page_index < region->region->page_count)
+		region->pages[page_index].flags |= PAGE_DIRTY;
+}
+
 /* One that is on goes on, or what comes late in it would never be reached; a drain sees all. */
 void
 tp_coherence_persist_all(struct tp_coherence *c)

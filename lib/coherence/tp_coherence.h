@@ -357,6 +357,13 @@ uint32_t tp_coherence_guards_expired(struct tp_coherence *coherence, uint32_t re
 void tp_coherence_persisted(struct tp_coherence *coherence);
 
 /**
+ * Event, in the turn of a PERSIST with contents: they are not handed over, so the page has
+ * not been persisted. tp_coherence_persisted() comes as ever. Any numbers may be given.
+ */
+void tp_coherence_persist_refused(struct tp_coherence *coherence, uint32_t region_id,
+				  uint32_t page_index);
+
+/**
  * Begin to persist what home memory has and the pool has not yet, but for what others may
  * be writing to; tp_coherence_poll() goes on with it. Asked for again meanwhile it just goes
  * on. After tp_coherence_drain() it begins anew, and takes also what this node's own clients

@@ -121,6 +121,8 @@ sum_persist(struct tp_worker *worker, struct tp_action *action)
 	if (action->slot == TP_SLOT_ABSENT || !sum_is_wrong(worker, action))
 		return;
 	action->slot = TP_SLOT_ABSENT;
+	/* Nor does who asks again hear that it lasts. */
+	tp_coherence_persist_refused(worker->coherence, action->region_id, action->page_index);
 	if (action->msg.type == 0)
 		return;
 	action->msg.type = TP_MSG_NACK;

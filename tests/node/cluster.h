@@ -51,6 +51,7 @@ struct cluster {
 	uint16_t mtu;			/* 0: 9000 */
 	bool link_measured;		/* link_ns_per_kib is found out */
 	uint32_t base_slots;		/* 0: never as changes */
+	const char *pool_path;		/* of node 1; NULL: no node has a pool */
 	struct cluster_node nodes[CLUSTER_NODES + 1];	/* by id */
 };
 
@@ -142,6 +143,8 @@ cluster_node_start(struct cluster *cluster, uint16_t id)
 		.link_measured = { cluster->link_measured },
 		.frame_crc = cluster->frame_crc,
 		.base_slots = cluster->base_slots,
+		.pool_path = id == 1 ? cluster->pool_path : NULL,
+		.pool_bytes = 48 << 20,
 		.codec_costs = codec_costs,
 		.seed = 1,
 	};

@@ -147,6 +147,12 @@ tp_coherence_persisted(struct tp_coherence *coherence)
 }
 
 void
+tp_coherence_persist_refused(struct tp_coherence *coherence, uint32_t region_id,
+	uint32_t page_index)
+{
+}
+
+void
 tp_coherence_persist_all(struct tp_coherence *coherence)
 {
 	fake.persist_alls++;

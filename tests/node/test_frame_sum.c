@@ -28,15 +28,17 @@ struct rest {
 
 /* A region at home on node 1, whose words node 2 has written and given back. */
 static void
-rest_begin(struct rest *rest, bool frame_crc)
+rest_begin_pool(struct rest *rest, bool frame_crc, const char *pool_path)
 {
 	struct tp_client_region_config config = { .name = "rest", .bytes = PAGES * PAGE,
-		.distribution = TP_REGION_HOME };
+		.distribution = TP_REGION_HOME,
+		.durability = pool_path == NULL ? TP_DURABILITY_NONE : TP_DURABILITY_LOCAL };
 	struct cluster *cluster = calloc(1, sizeof(*cluster));
 
 	assert_non_null(cluster);
 	cluster->cache_slots = 32;
 	cluster->frame_crc = frame_crc;
+	cluster->pool_path = pool_path;
 	rest->cluster = cluster_begin(cluster, one_each);
 	for (uint16_t i = 0; i < CLUSTER_NODES; i++)
 		cluster_attach(cluster, (uint16_t)(i + 1), &rest->clients[i]);
@@ -49,6 +51,12 @@ rest_begin(struct rest *rest, bool frame_crc)
 		assert_true(tp_result_is_ok(tp_write(rest->clients[1].thread, rest->regions[1],
 			page * PAGE, &page, sizeof(page))));
 	assert_true(tp_result_is_ok(tp_clear(rest->clients[1].thread, rest->regions[1])));
+}
+
+static void
+rest_begin(struct rest *rest, bool frame_crc)
+{
+	rest_begin_pool(rest, frame_crc, NULL);
 }
 
 static void
@@ -184,6 +192,28 @@ test_frames_in_use_have_no_faults(void **state)
 	rest_end(&rest);
 }
 
+/* It has not been persisted, however often that is asked for. */
+static void
+test_page_that_rots_is_never_said_to_last(void **state)
+{
+	char path[64];
+	struct rest rest;
+
+	snprintf(path, sizeof(path), "%s/tp-frame-sum-%d",
+		access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp", (int)getpid());
+	unlink(path);
+	rest_begin_pool(&rest, true, path);
+	rot(&rest, 1, 5);
+	for (int i = 0; i < 3; i++) {
+		assert_int_equal(tp_persist(rest.clients[i % 2].thread, rest.regions[i % 2],
+			5 * PAGE, PAGE).reason, TP_CORRUPTION);
+		assert_true(tp_result_is_ok(tp_persist(rest.clients[1].thread, rest.regions[1],
+			6 * PAGE, PAGE)));
+	}
+	rest_end(&rest);
+	unlink(path);
+}
+
 static void
 test_without_sums_nothing_is_noticed(void **state)
 {
@@ -204,6 +234,7 @@ main(void)
 		cmocka_unit_test(test_home_memory_that_rots_reads_void_everywhere),
 		cmocka_unit_test(test_copy_that_rots_is_noticed_when_it_goes),
 		cmocka_unit_test(test_frames_in_use_have_no_faults),
+		cmocka_unit_test(test_page_that_rots_is_never_said_to_last),
 		cmocka_unit_test(test_without_sums_nothing_is_noticed),
 	};
 
