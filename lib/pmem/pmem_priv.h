@@ -194,6 +194,9 @@ pmem_media_offset(const struct tp_pmem_pool *pool, const void *media)
 /** Descriptor of a file with its lock, or -errno: -EBUSY, of open(). */
 int pmem_lock_open(const char *path, bool read_only);
 
+/** Is it a character device, as device DAX is? */
+bool pmem_is_device(const char *path);
+
 /** Make the name of a file last. 0, -errno. */
 int pmem_directory_sync(const char *path);
 

@@ -32,8 +32,8 @@ pmem_lock_open(const char *path, bool read_only)
 	return ret;
 }
 
-static bool
-is_device(const char *path)
+bool
+pmem_is_device(const char *path)
 {
 	struct stat st;
 
@@ -90,7 +90,7 @@ tp_pmem_pool_create(const char *path, uint64_t bytes, const struct tp_pmem_pool_
 		    struct tp_pmem_pool **pool_out)
 {
 	struct tp_pmem_device *device;
-	bool is_file = !is_device(path);
+	bool is_file = !pmem_is_device(path);
 	int lock_fd, ret = 0;
 
 	bytes &= ~(uint64_t)(PMEM_PAGE_BYTES - 1);
@@ -166,7 +166,7 @@ tp_pmem_pool_destroy(const char *path)
 
 	if (lock_fd < 0)
 		return lock_fd;
-	ret = is_device(path) ? pmem_error(ENOTSUP, "%s: a device cannot be removed", path) :
+	ret = pmem_is_device(path) ? pmem_error(ENOTSUP, "%s: a device cannot be removed", path) :
 		tp_pmem_device_open(path, 0, true, &device);
 	if (ret == 0) {
 		ret = pmem_super_choose(device, &super);

@@ -182,8 +182,13 @@ tp_pmem_snapshot_save(struct tp_pmem_pool *pool, const char *prefix, uint64_t *n
 	struct snapshot snapshot = { .pool = pool };
 	char path[PATH_MAX], temporary[PATH_MAX];
 	uint64_t number;
-	int ret = number_next(prefix, &number);
+	int ret;
 
+	/* A folder of devices is in memory, and keeps no file. */
+	if (pmem_is_device(prefix))
+		return pmem_error(EINVAL, "%s: a device: name another place for its checkpoint files",
+			prefix);
+	ret = number_next(prefix, &number);
 	if (ret == 0)
 		ret = snapshot_path(path, prefix, number, "");
 	if (ret == 0)

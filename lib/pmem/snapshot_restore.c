@@ -154,6 +154,9 @@ tp_pmem_snapshot_restore(const char *prefix, uint64_t number, const char *path, 
 
 	if (flags > TP_PMEM_RESTORE_REPLACE)
 		return pmem_error(EINVAL, "flags");
+	/* The new pool is a file that takes the name: of a device it would hide the node. */
+	if (pmem_is_device(path))
+		return pmem_error(ENOTSUP, "%s: a device: restore makes a file, give another path", path);
 	if (access(path, F_OK) == 0)
 		ret = (flags & TP_PMEM_RESTORE_REPLACE) != 0 ? target_lock(&restore) :
 			pmem_error(EEXIST, "%s: there is a file already", path);

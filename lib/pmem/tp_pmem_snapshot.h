@@ -25,13 +25,14 @@ extern "C" {
  * flushed to its volumes.
  *
  * @param prefix
- *   Of the file's path; usually the path of the pool.
+ *   Of the file's path; usually the path of the pool, if that is a file.
  * @param number_out
  *   Of the file: one more than the highest there. May be NULL.
  * @return
  *   0, or with no file left behind; tp_pmem_error() says more:
  *   - -ENOSPC: no room in the file system; or all numbers are used.
  *   - -ENAMETOOLONG, -EACCES, -EROFS, -ENOENT, ...: of open().
+ *   - -EINVAL: prefix is a device.
  *   - -ENOMEM, -EIO.
  * @threads Any; not from within a transaction: those that are open are waited for, and new
  *          ones wait until it is done. One at a time for a prefix.
@@ -82,7 +83,7 @@ enum tp_pmem_restore_flags {
  *   This file and no other, also if the pool was damaged when it was written; 0: the newest
  *   good one.
  * @param path
- *   Of the pool. It must not exist, unless flags say so.
+ *   Of the pool, which will be a file. It must not exist, unless flags say so.
  * @param flags
  *   enum tp_pmem_restore_flags.
  * @param found
@@ -94,6 +95,7 @@ enum tp_pmem_restore_flags {
  *   - -EBUSY: the pool that is there is in use.
  *   - -EXDEV: what is there is a pool with another UUID.
  *   - -EMEDIUMTYPE: what is there is not a pool.
+ *   - -ENOTSUP: what is there is a device.
  *   - -ENOSPC, -EINVAL: flags; -EACCES, -EROFS, -ENOMEM, -EIO.
  * @threads Any.
  */

@@ -524,6 +524,35 @@ test_snapshot_cut_while_saved_is_whole_or_not_there(void **state)
 	all_unlink();
 }
 
+/* Files that take the name of a device would hide it, and be in memory. */
+static void
+test_snapshot_of_and_to_a_device_is_refused(void **state)
+{
+	struct tp_pmem_pool *pool = pool_make("snapshot-device");
+	char device[PATH_CHARS], text[PATH_CHARS + 16];
+	struct stat st;
+
+	value_set(pool, 1);
+	snprintf(device, sizeof(device), "%s.device", path);
+	unlink(device);
+	assert_int_equal(symlink("/dev/zero", device), 0);
+	assert_int_equal(tp_pmem_snapshot_save(pool, device, NULL), -EINVAL);
+	assert_non_null(strstr(tp_pmem_error(), "a device"));
+	snprintf(text, sizeof(text), "%s.ckpt-000001", device);
+	assert_int_equal(access(text, F_OK), -1);
+	assert_int_equal(tp_pmem_snapshot_save(pool, path, NULL), 0);
+	pool_file_close(pool);
+	for (uint32_t flags = 0; flags <= TP_PMEM_RESTORE_REPLACE; flags++) {
+		assert_int_equal(tp_pmem_snapshot_restore(path, 0, device, flags, NULL, NULL),
+			-ENOTSUP);
+		assert_non_null(strstr(tp_pmem_error(), "a device"));
+	}
+	assert_int_equal(lstat(device, &st), 0);
+	assert_true(S_ISLNK(st.st_mode));
+	unlink(device);
+	all_unlink();
+}
+
 static void
 restore_work(void)
 {
@@ -572,6 +601,7 @@ main(void)
 		cmocka_unit_test(test_snapshot_of_a_busy_pool_is_one_moment),
 		cmocka_unit_test(test_snapshot_of_a_pool_not_closed_is_recovered),
 		cmocka_unit_test(test_snapshot_damaged_is_refused),
+		cmocka_unit_test(test_snapshot_of_and_to_a_device_is_refused),
 		cmocka_unit_test(test_snapshot_of_another_pool_is_refused),
 		cmocka_unit_test(test_snapshot_cut_while_saved_is_whole_or_not_there),
 		cmocka_unit_test(test_snapshot_cut_while_restored_is_old_or_new),
