@@ -227,8 +227,12 @@ pmem2_resize(struct tp_pmem_device *device, uint64_t bytes)
 		return pmem_error(ret == EFBIG ? ENOSPC : ret,
 			"no room for %llu bytes more", (unsigned long long)(bytes - before));
 	}
-	if (fsync(pmem2->fd) < 0)
-		return pmem_error(EIO, "fsync: %s", strerror(errno));
+	if (fsync(pmem2->fd) < 0) {
+		ret = errno;
+		/* It may be of what was stored before, and the next fence would not hear of it. */
+		device_sync_fail(&pmem2->sync);
+		return pmem_error(EIO, "fsync: %s", strerror(ret));
+	}
 	ret = media_map(pmem2, before, bytes - before);
 	if (ret == 0)
 		ret = view_map(pmem2, before, bytes - before);

@@ -34,7 +34,7 @@ void device_sync_note(struct device_sync *sync, const void *begin, size_t bytes)
 /** About how many ranges wait for the next fence. @threads Any. */
 unsigned int device_sync_notes(struct device_sync *sync);
 
-/** A store failed: all fences do from now on. @threads Any. */
+/** A store failed, or an fsync() outside: all fences do from now on. @threads Any. */
 void device_sync_fail(struct device_sync *sync);
 
 /** Wait until what was noted is lasting. 0, -EIO: now and from now on. @threads Any. */

@@ -276,14 +276,13 @@ pool_grow(struct tp_pmem_pool *pool, uint64_t bytes)
 		return pmem_error(EINVAL, "size: too little for one more chunk");
 	super.zone_count = rte_cpu_to_le_32(zone_count + 1);
 	super.pool_bytes = rte_cpu_to_le_64(bytes);
-	if (bytes > device->bytes) {
-		ret = device->ops->resize(device, bytes);
-		if (ret < 0)
-			return ret;
-	}
-	ret = zone_clear(device, zone);
+	ret = bytes > device->bytes ? device->ops->resize(device, bytes) : 0;
+	if (ret == 0)
+		ret = zone_clear(device, zone);
 	if (ret == 0)
 		ret = pmem_super_store(device, &super);
+	if (ret == -EIO)
+		atomic_store_explicit(&pool->failed, true, memory_order_relaxed);
 	if (ret < 0)
 		return ret;
 	pool->super = super;

@@ -148,7 +148,7 @@ int tp_pmem_pool_close(struct tp_pmem_pool *pool);
  * @return
  *   0, or with the pool as it was: -EINVAL: not larger, or over _MAX; -ENOSPC: file system
  *   full, or it grew 127 times; -EROFS: opened for reading; -ENOTSUP: cannot grow (device
- *   DAX); -ENOMEM, -EIO.
+ *   DAX); -ENOMEM. Or -EIO: the device failed, and the pool takes no more transactions.
  * @threads Any; waits for open transactions, so not from within one.
  */
 int tp_pmem_pool_grow(struct tp_pmem_pool *pool, uint64_t bytes);

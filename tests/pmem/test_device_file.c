@@ -4,6 +4,7 @@
  * Pools in files on a disk, where stores are system calls, or copies where they are small
  * and many: whichever it was, it is in the file, and the mappings show it.
  */
+#include <errno.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,6 +22,20 @@
 #define POOL_BYTES (UINT64_C(8) << 20)
 #define WORDS 512u
 #define LARGE_BYTES 40000u
+
+static bool fsync_fails;
+
+int __real_fsync(int fd);
+int __wrap_fsync(int fd);
+
+int
+__wrap_fsync(int fd)
+{
+	if (!fsync_fails)
+		return __real_fsync(fd);
+	errno = EIO;
+	return -1;
+}
 
 struct root {
 	uint64_t words[WORDS];
@@ -98,10 +113,38 @@ test_device_file_has_what_was_stored(void **state)
 	unlink(path);
 }
 
+/* The kernel says once that it lost something: whoever asked must not be the only one to know. */
+static void
+test_device_file_fails_when_a_growth_heard_of_it(void **state)
+{
+	char path[POOL_FILE_CHARS];
+	struct tp_pmem_pool *pool;
+	struct tp_pmem_device *device;
+	struct tp_pmem_tx *tx;
+
+	snprintf(path, sizeof(path), "/var/tmp/tp-pmem-%d-growth", (int)getpid());
+	pool = pool_file_create(path, POOL_BYTES);
+	fsync_fails = true;
+	assert_int_equal(tp_pmem_pool_grow(pool, 2 * POOL_BYTES), -EIO);
+	fsync_fails = false;
+	assert_int_equal(tp_pmem_tx_begin(pool, &tx), -EIO);
+	assert_int_equal(tp_pmem_pool_grow(pool, 2 * POOL_BYTES), -EIO);
+	assert_int_equal(tp_pmem_pool_close(pool), -EIO);
+
+	assert_int_equal(tp_pmem_device_open(path, POOL_BYTES, false, &device), 0);
+	fsync_fails = true;
+	assert_int_equal(device->ops->resize(device, device->bytes + POOL_BYTES), -EIO);
+	fsync_fails = false;
+	assert_int_equal(device->ops->fence(device), -EIO);
+	device->ops->close(device);
+	unlink(path);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_device_file_fails_when_a_growth_heard_of_it),
 		cmocka_unit_test(test_device_file_has_what_was_stored),
 	};
 
