@@ -105,9 +105,11 @@ undo_save(struct tp_pmem_tx *tx, uint64_t offset, uint64_t bytes)
 {
 	size_t copy = tx->undo_data.bytes;
 	void *data = pmem_buffer_extend(&tx->undo_data, bytes);
-	struct pmem_undo *undo = pmem_buffer_extend(&tx->undos, sizeof(*undo));
+	struct pmem_undo *undo;
 
-	if (data == NULL || undo == NULL)
+	/* What has no room leaves no entry that an abort would take for one. */
+	undo = data != NULL ? pmem_buffer_extend(&tx->undos, sizeof(*undo)) : NULL;
+	if (undo == NULL)
 		return tx_fail(tx);
 	*undo = (struct pmem_undo){ { offset, bytes }, copy };
 	memcpy(data, tx->pool->view.base + offset, bytes);
