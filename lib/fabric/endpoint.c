@@ -328,7 +328,7 @@ endpoint_packet(struct tp_endpoint *ep, struct fabric_session *s,
 	} else if (header->type == TP_WIRE_MANY) {
 		*kept_out = fabric_many_rx(ep, s, (const void *)header);
 	} else if (header->type == TP_WIRE_PING) {
-		s->ack_now = true;
+		s->ack_now = s->ack_asked = true;
 		fabric_session_ready(ep, s);
 	}
 }
@@ -572,7 +572,7 @@ tp_endpoint_tx_is_acks(const struct tp_endpoint *ep)
 		const struct fabric_session *s = &ep->sessions[index];
 
 		if (s->queue_mask != 0 || s->lost_count != 0 || s->hello_now || s->hello_ack_now ||
-		    s->ping_now)
+		    s->ping_now || s->ack_asked)
 			return false;
 	}
 	return true;

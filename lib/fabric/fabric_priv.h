@@ -148,6 +148,7 @@ struct fabric_session {
 	uint8_t state;			/* enum fabric_session_state */
 	bool ready;			/* in the endpoint's ready list */
 	bool ack_now;
+	bool ack_asked;			/* the peer waits for it: it must not be put off */
 	bool ping_now;
 	bool hello_ack_now;
 	bool hello_now;

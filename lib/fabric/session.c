@@ -144,6 +144,7 @@ static void
 session_state_init(struct tp_endpoint *ep, struct fabric_session *s)
 {
 	s->ack_now = false;
+	s->ack_asked = false;
 	s->ping_now = false;
 	s->hello_ack_now = false;
 	s->hello_now = false;
@@ -283,7 +284,7 @@ hello_answer(struct tp_endpoint *ep, struct fabric_session *s, uint8_t type)
 	if (type == TP_WIRE_HELLO)
 		s->hello_ack_now = true;
 	else
-		s->ack_now = true;	/* names its epoch, which it waits for */
+		s->ack_now = s->ack_asked = true;	/* names its epoch, which it waits for */
 	fabric_session_ready(ep, s);
 }
 

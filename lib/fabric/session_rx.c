@@ -254,7 +254,7 @@ rx_packet_is_new(struct tp_endpoint *ep, struct fabric_session *s,
 	if (unlikely(!rx_sequence_fresh(ep, s, rte_le_to_cpu_32(header->sequence), &duplicate))) {
 		/* Our ack was lost, or was too slow: say it again. */
 		if (duplicate) {
-			s->ack_now = true;
+			s->ack_now = s->ack_asked = true;
 			fabric_session_ready(ep, s);
 		}
 		return false;
@@ -287,11 +287,12 @@ rx_sequence_take(struct tp_endpoint *ep, struct fabric_session *s, uint32_t sequ
 	if (unlikely(s->ack_waiting >= FABRIC_ACK_EVERY || flags != 0)) {
 		/* The sender's next ones are to be under way while we work on these. */
 		s->ack_now = true;
+		s->ack_asked |= flags != 0 || !in_order;
 		ep->flush_soon = true;
 		fabric_session_ready(ep, s);
 	} else if (unlikely(!in_order)) {
 		/* A gap is told at once: the sender finds its losses by it. */
-		s->ack_now = true;
+		s->ack_now = s->ack_asked = true;
 		fabric_session_ready(ep, s);
 	} else if (s->ack_at == FABRIC_NEVER) {
 		s->ack_at = ep->now + ep->config.ack_delay_ns;

@@ -87,6 +87,7 @@ static void
 tx_acked(struct fabric_session *s)
 {
 	s->ack_now = false;
+	s->ack_asked = false;
 	s->ack_waiting = 0;
 	s->ack_at = FABRIC_NEVER;
 	s->echo_due = false;

@@ -381,7 +381,8 @@ uint32_t tp_endpoint_timer_poll(struct tp_endpoint *ep, uint64_t now);
 uint32_t tp_endpoint_tx_flush(struct tp_endpoint *ep, uint64_t now);
 
 /**
- * Is nothing but acks to be sent? They may ride along with what the next turn sends.
+ * Is nothing to be sent but acks that nobody asked for? They may ride along with what the
+ * next turn sends, however late that is.
  *
  * @return false also while a frame waits that the link did not take.
  * @threads Owner.

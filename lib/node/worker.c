@@ -314,8 +314,9 @@ tp_worker_poll(struct tp_worker *worker, uint64_t now)
 	work += frames;
 	hurries = worker_hurries(worker);
 	/*
-	 * An ack alone goes with the next request: it is for nobody who waits, and where
-	 * sending is a system call it takes longer than all the rest of the answer.
+	 * An ack that nobody asked for goes with the next request: where sending is a system
+	 * call it takes longer than all the rest of the answer. That request may come late, or
+	 * never: what a peer asked for it would by then take for lost, and send less.
 	 */
 	if (frames != 0 && !(hurries && worker->in_flight == 0 &&
 	    tp_endpoint_tx_is_acks(worker->endpoint)))

@@ -141,7 +141,7 @@ test_endpoint_ping_pong_costs_one_packet_each_way(void **state)
 }
 
 static void
-test_endpoint_only_acks_to_send_is_told(void **state)
+test_endpoint_only_acks_unasked_to_send_is_told(void **state)
 {
 	uint8_t data[64] = { 1 };
 	struct tp_endpoint *ep;
@@ -157,6 +157,14 @@ test_endpoint_only_acks_to_send_is_told(void **state)
 	ep->sessions[0].ack_now = true;
 	fabric_session_ready(ep, &ep->sessions[0]);
 	assert_true(tp_endpoint_tx_pending(ep));
+	assert_true(tp_endpoint_tx_is_acks(ep));
+	/* The peer waits for this one. */
+	ep->sessions[0].ack_asked = true;
+	assert_false(tp_endpoint_tx_is_acks(ep));
+	assert_int_equal(tp_endpoint_tx_flush(ep, c.now), 1);
+	assert_true(tp_endpoint_tx_is_acks(ep));
+	ep->sessions[0].ack_now = true;
+	fabric_session_ready(ep, &ep->sessions[0]);
 	assert_true(tp_endpoint_tx_is_acks(ep));
 	assert_int_equal(sim_send(&c.nodes[0], &c.nodes[1], TP_CLASS_RESPONSE, data, 64), 0);
 	assert_false(tp_endpoint_tx_is_acks(ep));
@@ -681,7 +689,7 @@ main(void)
 		cmocka_unit_test(test_endpoint_message_of_every_size_arrives_whole),
 		cmocka_unit_test(test_endpoint_hint_shows_the_head_of_each_message_once),
 		cmocka_unit_test(test_endpoint_ping_pong_costs_one_packet_each_way),
-		cmocka_unit_test(test_endpoint_only_acks_to_send_is_told),
+		cmocka_unit_test(test_endpoint_only_acks_unasked_to_send_is_told),
 		cmocka_unit_test(test_endpoint_request_without_credit_waits_until_one_is_done),
 		cmocka_unit_test(test_endpoint_forward_credit_returns_on_delivery),
 		cmocka_unit_test(test_endpoint_requests_never_take_the_last_frames),
