@@ -193,10 +193,11 @@ fuzz_run()
 	for target in "$dir"/tests/fuzz_*; do
 		[ -f "$target" ] && [ -x "$target" ] || continue
 		case $(basename "$target") in
-		fuzz_client | fuzz_frame | fuzz_packet | fuzz_worker | fuzz_message | fuzz_codec | \
-		fuzz_pool)
+		fuzz_client | fuzz_frame | fuzz_worker | fuzz_codec | fuzz_pool)
 			slow+=("$target" 60)
 			;;
+		# What those decode, at whole nodes: some hundred a second.
+		fuzz_packet | fuzz_message) slow+=("$target" 20) ;;
 		*) fast+=("$target" 5) ;;
 		esac
 	done
