@@ -297,6 +297,16 @@ edit_publish(struct tp_pmem_hybrid_thread *thread, const struct hybrid_write *ed
 		hybrid_cache_insert(hybrid, edit->id, before);
 }
 
+/* Write-back: will what is promised now be kept? 0; -errno of what was not. */
+static int
+promise_check(const struct tp_pmem_hybrid *hybrid)
+{
+	if (hybrid->level != TP_PMEM_HYBRID_NONE &&
+			atomic_load_explicit(&hybrid->pool->failed, memory_order_relaxed))
+		return -EIO;
+	return atomic_load_explicit(&hybrid->lag_error, memory_order_relaxed);
+}
+
 /* 0: the edits may be seen. */
 static int
 edits_settle(struct tp_pmem_hybrid_thread *thread)
@@ -305,6 +315,8 @@ edits_settle(struct tp_pmem_hybrid_thread *thread)
 	int ret = 0;
 
 	if (!hybrid->is_through)
+		ret = promise_check(hybrid);
+	if (ret == 0 && !hybrid->is_through)
 		ret = hybrid_dirty_reserve(hybrid, thread->edit_count);
 	if (ret < 0)
 		return ret;

@@ -214,8 +214,12 @@ lag_main(void *context)
 		if (pthread_cond_timedwait(&hybrid->lag_wake, &hybrid->lag_lock, &next) == 0)
 			continue;
 		pthread_mutex_unlock(&hybrid->lag_lock);
-		/* What fails stays dirty, and whoever flushes or closes hears of it. */
-		tp_pmem_hybrid_flush(hybrid);
+		/*
+		 * What fails stays dirty, and whoever commits, flushes or closes hears of it.
+		 * relaxed: orders nothing
+		 */
+		atomic_store_explicit(&hybrid->lag_error, tp_pmem_hybrid_flush(hybrid),
+			memory_order_relaxed);
 		pthread_mutex_lock(&hybrid->lag_lock);
 	}
 	pthread_mutex_unlock(&hybrid->lag_lock);

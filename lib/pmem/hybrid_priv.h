@@ -166,6 +166,7 @@ struct tp_pmem_hybrid {
 	struct tp_pmem_hybrid_stats base;	/* what was counted before the reset */
 
 	PMEM_LINE_ALIGNED atomic_uint dirty_count;	/* objects dirty, and about to be */
+	atomic_int lag_error;		/* of the lag thread's last flush; writer: it */
 
 	pthread_mutex_t lag_lock;	/* guards is_closing */
 	pthread_cond_t lag_wake;

@@ -78,7 +78,8 @@ struct tp_pmem_hybrid_config {
 	uint64_t dirty_bytes_max;
 	/*
 	 * Write-back: a commit is durable so many ms later, plus what a flush takes. 0: no limit,
-	 * else the handle has a thread that flushes.
+	 * else the handle has a thread that flushes. If it could not, commits are refused with
+	 * what it got until it can; after -EIO that is when the pool was opened again.
 	 */
 	uint32_t lag_ms;
 	uint32_t thread_count;		/* that may use it; default 16, THREADS_MAX at most */
@@ -212,7 +213,8 @@ int tp_pmem_hybrid_remove(struct tp_pmem_hybrid_thread *thread, uint32_t id);
  *
  * @return
  *   0, or aborted: -E2BIG: more than dirty_bytes_max; -EIO, -ENOMEM: the persistent tier could
- *   not be written (after -EIO with WRITE_THROUGH the medium may have either state).
+ *   not be written (after -EIO with WRITE_THROUGH the medium may have either state), now or when
+ *   lag_ms wanted it.
  * @threads Owner of thread. With WRITE_BACK waits for a write-back when the limit is reached.
  */
 int tp_pmem_hybrid_commit(struct tp_pmem_hybrid_thread *thread);

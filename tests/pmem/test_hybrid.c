@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -372,6 +373,63 @@ test_hybrid_lag(void **state)
 	assert_int_equal(stats_of(&f).dirty_bytes, 0);
 	assert_int_equal(stats_of(&f).write_backs, 1);
 	fixture_close(&f);
+}
+
+static atomic_bool fences_fail;
+static int (*fence_of_device)(struct tp_pmem_device *device);
+
+static int
+fence_or_fail(struct tp_pmem_device *device)
+{
+	return atomic_load(&fences_fail) ? -EIO : fence_of_device(device);
+}
+
+/* The thread that writes back cannot: who commits on its promise hears of it. */
+static void
+failed_lag(uint32_t lag_ms)
+{
+	struct tp_pmem_hybrid_config config = small_cache(TP_PMEM_HYBRID_WRITE_BACK);
+	struct tp_pmem_device_ops ops;
+	struct tp_pmem_device *device;
+	struct fixture f;
+	int ret = 0;
+
+	fixture_open(&f, TP_PMEM_HYBRID_EVENTUAL, TP_PMEM_HYBRID_WRITE_BACK);
+	assert_int_equal(tp_pmem_hybrid_close(f.hybrid), 0);
+	pool_file_close(f.pool);
+	assert_int_equal(tp_pmem_device_open(f.path, POOL_BYTES, false, &device), 0);
+	ops = *device->ops;
+	fence_of_device = ops.fence;
+	ops.fence = fence_or_fail;
+	device->ops = &ops;
+	assert_int_equal(tp_pmem_pool_open_on(device, 0, &f.pool), 0);
+	config.lag_ms = lag_ms;
+	handle_open(&f, &config);
+	store_one(&f, 0, 1);
+	assert_int_equal(tp_pmem_hybrid_flush(f.hybrid), 0);
+	atomic_store(&fences_fail, true);
+	for (unsigned int i = 0; i < 3000 && ret == 0; i++) {
+		assert_int_equal(hybrid_store_set(f.thread, 0, 2 + i, OBJECT_BYTES), 0);
+		ret = tp_pmem_hybrid_commit(f.thread);
+		if (lag_ms == 0 && ret == 0)
+			assert_int_equal(tp_pmem_hybrid_flush(f.hybrid), -EIO);
+		usleep(1000);
+	}
+	assert_int_equal(ret, -EIO);
+	assert_int_equal(hybrid_store_set(f.thread, 1, 1, OBJECT_BYTES), -EIO);
+	tp_pmem_hybrid_abort(f.thread);
+	assert_int_equal(tp_pmem_hybrid_close(f.hybrid), -EIO);
+	assert_int_equal(tp_pmem_pool_close(f.pool), -EIO);
+	atomic_store(&fences_fail, false);
+	unlink(f.path);
+	pool_file_force_lines(false);
+}
+
+static void
+test_hybrid_failed_write_back_refuses_commits(void **state)
+{
+	failed_lag(2);
+	failed_lag(0);
 }
 
 /* What commits returned without, and what they did not. */
@@ -742,6 +800,7 @@ main(void)
 		cmocka_unit_test(test_hybrid_damaged_contents),
 		cmocka_unit_test(test_hybrid_damaged_head_and_entry),
 		cmocka_unit_test(test_hybrid_edit_keeps_old_bytes_and_adds_zeros),
+		cmocka_unit_test(test_hybrid_failed_write_back_refuses_commits),
 		cmocka_unit_test(test_hybrid_full_fences),
 		cmocka_unit_test(test_hybrid_full_pool),
 		cmocka_unit_test(test_hybrid_lag),
