@@ -18,7 +18,7 @@ from lab import LabError, Process, wait_until
 
 # Kills a case: by hand (dts/run.py --full) as many as the project promises.
 # On other ports than af_packet a node that poisoned its gate takes longer to restart.
-KILLS, KILLS_OTHERS, KILLS_FULL = 60, 24, 500
+KILLS, KILLS_OTHERS, KILLS_FULL = 40, 20, 500
 # After how many kills a node must be found whole.
 ROUND = 20
 SECONDARIES = 8
@@ -202,7 +202,7 @@ class TestAttachKill(ClusterSuite):
         """Attached by the socket alone.
 
         Steps:
-            60 (500) times start a program on node 1 that reads, writes, adds and pins with
+            40 (500) times start a program on node 1 that reads, writes, adds and pins with
             accesses in flight, and kill it: every other one within the time that attach
             takes, the rest up to 50 ms later.
         Verify:

@@ -43,10 +43,9 @@ class TestRestart(ClusterSuite):
     gone, and nothing is cut: there is no bridge.
     """
 
-    variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "af_packet", "workers": 2},
-                {"pmd": "memif", "workers": 2},
-                *([{"pmd": "memif", "workers": 1}, {"pmd": XDP, "workers": 1}]
-                  if suite.FULL else []))
+    variants = ({"pmd": "af_packet", "workers": 2}, {"pmd": "memif", "workers": 2},
+                *([{"pmd": "af_packet", "workers": 1}, {"pmd": "memif", "workers": 1},
+                   {"pmd": XDP, "workers": 1}] if suite.FULL else []))
     settings = {**ClusterSuite.settings, "lease_ms": 250, "fence_margin_ms": 50,
                 "peer_timeout_ms": 500, "guard_lease_ms": 50}
     fresh_cluster = True
