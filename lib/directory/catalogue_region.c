@@ -227,6 +227,8 @@ region_insert(struct tp_catalogue *catalogue, struct tp_region *region)
 	ret = region_generation_take(set, region->born_node, &region->generation);
 	if (ret < 0)
 		return ret;
+	if (region->created == TP_GENERATION_NONE)
+		region->created = region->generation;
 	region->extent_bank = region->distribution == TP_REGION_FIRST_TOUCH ?
 		region_bank_find(set) : 0;
 	region->id = ++set->id_last;
@@ -241,6 +243,7 @@ region_change_create(struct tp_catalogue *catalogue, void *arg)
 
 	/* It may be tried again. */
 	region->base = TP_ADDRESS_NONE;
+	region->created = TP_GENERATION_NONE;
 	return region_insert(catalogue, region);
 }
 
@@ -265,7 +268,8 @@ region_change_restore(struct tp_catalogue *catalogue, void *arg)
 {
 	struct region_set *set = catalogue->set;
 	struct tp_region *region = arg;
-	uint64_t counter = tp_generation_counter(region->generation);
+	uint64_t counter = RTE_MAX(tp_generation_counter(region->generation),
+		tp_generation_counter(region->created));
 
 	set->generation_last = RTE_MAX(set->generation_last, counter);
 	return region_insert(catalogue, region);

@@ -231,6 +231,7 @@ record_region_encode(const struct tp_region *region, struct record_region *recor
 		.base = rte_cpu_to_le_64(region->base),
 		.bytes = rte_cpu_to_le_64(region->bytes),
 		.generation = rte_cpu_to_le_64(region->generation),
+		.created = rte_cpu_to_le_64(region->created),
 		.born_node = rte_cpu_to_le_16(region->born_node),
 		.node_count = rte_cpu_to_le_16(region->node_count),
 		.extent_bank = rte_cpu_to_le_16(region->extent_bank),
@@ -249,7 +250,8 @@ record_region_decode(const struct record_region *record, struct tp_address_split
 
 	if (node_count > TP_REGION_NODES_MAX || record->name[TP_REGION_NAME_BYTES - 1] != '\0' ||
 			!record_name_is_valid(record->name) ||
-			!record_is_zero(record->reserved, sizeof(record->reserved)) ||
+			record->reserved != 0 ||
+			!record_is_zero(record->reserved2, sizeof(record->reserved2)) ||
 			rte_le_to_cpu_16(record->extent_bank) >= TP_CATALOGUE_REGIONS_MAX)
 		return false;
 	*region = (struct tp_region){
@@ -261,6 +263,7 @@ record_region_decode(const struct record_region *record, struct tp_address_split
 		.base = rte_le_to_cpu_64(record->base),
 		.bytes = rte_le_to_cpu_64(record->bytes),
 		.generation = rte_le_to_cpu_64(record->generation),
+		.created = rte_le_to_cpu_64(record->created),
 		.born_node = rte_le_to_cpu_16(record->born_node),
 		.node_count = node_count,
 		.extent_bank = rte_le_to_cpu_16(record->extent_bank),
@@ -269,7 +272,9 @@ record_region_decode(const struct record_region *record, struct tp_address_split
 	memcpy(region->name, record->name, sizeof(region->name));
 	for (uint32_t i = 0; i < node_count; i++)
 		region->nodes[i] = rte_le_to_cpu_16(record->nodes[i]);
-	return tp_generation_is_valid(region->generation) && record_region_check(region, split);
+	return tp_generation_is_valid(region->generation) &&
+		tp_generation_counter(region->created) <=
+		tp_generation_counter(region->generation) && record_region_check(region, split);
 }
 
 size_t

@@ -66,7 +66,9 @@ struct record_region {
 	rte_le16_t node_count;
 	rte_le16_t extent_bank;
 	uint8_t durability;
-	uint8_t reserved[25];	/* 0 */
+	uint8_t reserved;	/* 0 */
+	rte_le64_t created;	/* generation; 0: not known */
+	uint8_t reserved2[16];	/* 0 */
 	char name[TP_REGION_NAME_BYTES];	/* filled up with 0 */
 	rte_le16_t nodes[TP_REGION_NODES_MAX];	/* filled up with 0 */
 };

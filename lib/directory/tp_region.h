@@ -43,6 +43,7 @@ struct tp_region {
 	uint64_t base;			/* global address, aligned to 2 MiB */
 	uint64_t bytes;			/* a multiple of the page size */
 	uint64_t generation;
+	uint64_t created;		/* generation it was created with; 0: not known */
 	uint32_t page_count;
 	uint32_t extent_count;		/* 0 unless first touch */
 	_Atomic uint16_t *extents;	/* first touch: home or TP_NODE_NONE; set once */

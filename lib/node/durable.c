@@ -86,6 +86,20 @@ catalogue_at(const struct tp_region *all, int count, uint64_t base)
 	return NULL;
 }
 
+/* Is the region of the pool the one of the catalogue, and not one before it? */
+static bool
+region_is(const struct tp_region *own, const struct tp_region *listed)
+{
+	return strcmp(listed->name, own->name) == 0 && listed->bytes == own->bytes &&
+		listed->page_shift == own->page_shift &&
+		listed->distribution == own->distribution &&
+		listed->durability == own->durability &&
+		listed->node_count == own->node_count &&
+		memcmp(listed->nodes, own->nodes,
+			own->node_count * sizeof(own->nodes[0])) == 0 &&
+		(listed->created == 0 || listed->created == own->created);
+}
+
 /* A region of the pool and what the catalogue says; known: it has had this pool before. */
 static int
 region_match(struct tp_control *control, const struct tp_region *own,
@@ -94,7 +108,7 @@ region_match(struct tp_control *control, const struct tp_region *own,
 	struct tp_region made;
 	int ret;
 
-	if (listed != NULL && strcmp(listed->name, own->name) == 0)
+	if (listed != NULL && region_is(own, listed))
 		return 0;
 	if (known) {
 		TP_NODE_LOG(NOTICE, "region %s was destroyed while node %u was away", own->name,
@@ -104,7 +118,7 @@ region_match(struct tp_control *control, const struct tp_region *own,
 	ret = tp_catalogue_region_restore(control->catalogue, own, &made);
 	/* Another node with pages of it may have been faster. */
 	if (ret == -EEXIST && tp_catalogue_region_open(control->catalogue, own->name, &made) == 0 &&
-	    made.base == own->base)
+	    made.base == own->base && region_is(own, &made))
 		return 0;
 	if (ret == 0)
 		TP_NODE_LOG(NOTICE, "region %s is in the catalogue again, from the pool of node %u",

@@ -120,7 +120,8 @@ region_create(struct keeper_pool *pool, const struct tp_region *region, uint32_t
 		.version = rte_cpu_to_le_32(KEEPER_RECORD_VERSION),
 		.page_bytes = rte_cpu_to_le_32(1u << region->page_shift),
 		.base = rte_cpu_to_le_64(region->base),
-		.generation = rte_cpu_to_le_64(region->generation),
+		.created = rte_cpu_to_le_64(region->created != 0 ? region->created :
+			region->generation),
 		.bytes = rte_cpu_to_le_64(region->bytes),
 		.page_count = rte_cpu_to_le_32(homed),
 		.node_id = rte_cpu_to_le_16(node_id),
@@ -152,6 +153,7 @@ record_is_of(const struct keeper_pool *pool, const struct keeper_record *record,
 		rte_le_to_cpu_64(record->bytes) == region->bytes &&
 		rte_le_to_cpu_32(record->page_count) == homed &&
 		rte_le_to_cpu_16(record->node_id) == node_id &&
+		(region->created == 0 || rte_le_to_cpu_64(record->created) == region->created) &&
 		memcmp(record->name, region->name, sizeof(record->name)) == 0 &&
 		pages >= (uint64_t)homed << region->page_shift &&
 		entries >= (uint64_t)homed * sizeof(struct keeper_entry);
@@ -236,7 +238,8 @@ region_decode(const void *value, uint32_t bytes, struct tp_region *region)
 			1u << 31),
 		.base = rte_le_to_cpu_64(record.base),
 		.bytes = rte_le_to_cpu_64(record.bytes),
-		.generation = rte_le_to_cpu_64(record.generation),
+		.generation = rte_le_to_cpu_64(record.created),
+		.created = rte_le_to_cpu_64(record.created),
 		.born_node = rte_le_to_cpu_16(record.born_node),
 		.node_count = rte_le_to_cpu_16(record.node_count),
 	};

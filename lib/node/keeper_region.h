@@ -25,7 +25,7 @@ struct keeper_record {
 	rte_le32_t version;
 	rte_le32_t page_bytes;
 	rte_le64_t base;
-	rte_le64_t generation;
+	rte_le64_t created;		/* generation the region was created with */
 	rte_le64_t bytes;
 	rte_le32_t page_count;		/* homed here */
 	rte_le16_t node_id;		/* whose pool it is */

@@ -327,6 +327,7 @@ test_region_restored_has_its_addresses_and_a_later_generation(void **state)
 	assert_int_equal(restored.page_count, before.page_count);
 	assert_true(restored.id > before.id);
 	assert_true(tp_generation_counter(restored.generation) > 1000);
+	assert_true(restored.created == before.created && before.created != 0);
 	/* What makes no sense stays where it is. */
 	other.base = TP_ADDRESS_BASE + (UINT64_C(5) << 21);
 	assert_int_equal(tp_catalogue_region_restore(rig->catalogue, &other, &restored), -EINVAL);

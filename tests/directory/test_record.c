@@ -51,6 +51,7 @@ fill_set(uint32_t count)
 			.base = tp_address_pack(split, 3, (uint64_t)(i + 1) << 21),
 			.bytes = 4096,
 			.generation = tp_generation_pack(3, i % 1000 + 1),
+			.created = i % 2 == 0 ? 0 : tp_generation_pack(3, i % 1000 / 2 + 1),
 			.born_node = 3,
 			.node_count = i % 3 == 0 ? 1 : i % 3 == 1 ? 64 : 0,
 		};
@@ -201,7 +202,8 @@ test_record_regions_bad_field_is_refused(void **state)
 		{ 32, 4 },	/* born node is not that of the base */
 		{ 34, 65 },	/* node count */
 		{ 37, 4 },	/* bank */
-		{ 40, 1 }, { 63, 1 },	/* reserved */
+		{ 39, 1 }, { 48, 1 }, { 63, 1 },	/* reserved */
+		{ 44, 1 },	/* created in a later generation */
 		{ 64, 0 }, { 64, '.' }, { 66, '/' },	/* name */
 		{ 128, 62 }, { 129, 1 },	/* node twice, node out of range */
 	};

@@ -385,6 +385,51 @@ test_durable_pool_that_is_another_is_refused(void **state)
 	fixture_free(&f);
 }
 
+static struct tp_client_region *
+region_striped(struct fixture *f, const uint16_t *nodes, uint16_t count)
+{
+	const struct tp_client_region_config config = {
+		.name = "e",
+		.bytes = PAGES * PAGE,
+		.nodes = nodes,
+		.node_count = count,
+		.durability = TP_DURABILITY_LOCAL,
+	};
+	struct tp_client_region *region = NULL;
+
+	assert_int_equal(tp_client_region_create(f->clients[1], &config, &region), 0);
+	return region;
+}
+
+/* While one of its homes was away it was destroyed, and others of its name made since. */
+static void
+test_durable_region_made_anew_has_nothing_of_the_one_before(void **state)
+{
+	const uint16_t nodes[] = { HOME, 2 };
+	struct fixture f = fixture_make(2, 1, 1);
+	struct tp_client_region *region = region_striped(&f, nodes, 2);
+	uint64_t address = tp_client_region_info(region)->address;
+	uint64_t value = 5;
+
+	assert_true(tp_result_is_ok(tp_write(f.threads[1], region, 0, &value, 8)));
+	assert_true(tp_result_is_ok(tp_persist(f.threads[1], region, 0, PAGE)));
+	assert_int_equal(tp_sim_node_crash(f.sim, HOME), 0);
+	tp_sim_advance(f.sim, 300 * MS);
+	assert_int_equal(tp_client_region_destroy(f.clients[1], "e"), 0);
+	tp_sim_advance(f.sim, 1000 * MS);
+	region = region_striped(&f, &nodes[1], 1);
+	assert_int_equal(tp_client_region_info(region)->address, address);
+	assert_int_equal(tp_sim_node_restart(f.sim, HOME), 0);
+	tp_sim_advance(f.sim, 300 * MS);
+	assert_int_equal(tp_client_region_destroy(f.clients[1], "e"), 0);
+	tp_sim_advance(f.sim, 1000 * MS);
+	region = region_striped(&f, nodes, 2);
+	assert_int_equal(tp_client_region_info(region)->address, address);
+	assert_true(tp_result_is_ok(tp_read(f.threads[1], region, 0, &value, 8)));
+	assert_int_equal(value, 0);
+	fixture_free(&f);
+}
+
 /* In a new store with a wrong, empty pool; then, and once more, with the right one. */
 static void
 test_durable_pool_that_comes_after_a_wrong_one_is_taken(void **state)
@@ -483,6 +528,7 @@ main(void)
 		cmocka_unit_test(test_durable_region_is_void_while_its_home_is_away),
 		cmocka_unit_test(test_durable_page_damaged_is_void_and_no_other),
 		cmocka_unit_test(test_durable_pool_that_is_another_is_refused),
+		cmocka_unit_test(test_durable_region_made_anew_has_nothing_of_the_one_before),
 		cmocka_unit_test(test_durable_pool_that_comes_after_a_wrong_one_is_taken),
 		cmocka_unit_test(test_durable_region_random_crashes_lose_nothing_persisted),
 	};
