@@ -57,10 +57,14 @@ batch_write(struct tp_pmem_hybrid *hybrid, uint32_t count)
 	return 0;
 }
 
-/* Into the queue again: a later write-back may succeed. */
+/*
+ * Into the queue again, behind what came meanwhile: a later write-back may succeed. Write lock
+ * held.
+ */
 static void
 batch_requeue(struct tp_pmem_hybrid *hybrid, uint32_t count)
 {
+	hybrid->requeue_count++;
 	pmem_lock_take(&hybrid->dirty_lock);
 	for (uint32_t i = 0; i < count; i++) {
 		uint32_t id = hybrid->batch[i].id;
@@ -177,13 +181,20 @@ int
 tp_pmem_hybrid_flush(struct tp_pmem_hybrid *hybrid)
 {
 	uint32_t left = UINT32_MAX;
+	uint64_t requeues = 0;
 	int ret;
 
 	if (hybrid->level == TP_PMEM_HYBRID_NONE || hybrid->pool->read_only)
 		return 0;
 	do {
 		pmem_lock_take(&hybrid->write_lock);
-		/* Under this lock, so that nobody else has some of them half written. */
+		/*
+		 * Under this lock, so that nobody else has some of them half written. What
+		 * another one failed to write in between is behind those counted: all again.
+		 */
+		if (requeues != hybrid->requeue_count)
+			left = UINT32_MAX;
+		requeues = hybrid->requeue_count;
 		left = RTE_MIN(left, dirty_queued(hybrid));
 		ret = hybrid_flush_batch(hybrid);
 		pmem_lock_release(&hybrid->write_lock);
