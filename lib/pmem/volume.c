@@ -299,7 +299,10 @@ volumes_thaw(struct tp_pmem_pool *pool)
 	pthread_mutex_unlock(&volumes_lock);
 }
 
-/* Who is in the list first, has it: before it is recovered. */
+/*
+ * Who is in the list first, has it: before it is recovered. The journal's lock is held from then
+ * on, so that a snapshot waits for the recovery, or comes before it.
+ */
 static int
 volume_announce(struct tp_pmem_volume *volume)
 {
@@ -310,8 +313,10 @@ volume_announce(struct tp_pmem_volume *volume)
 	TAILQ_FOREACH(other, &volumes, item)
 		if (other->pool == volume->pool && other->offset == volume->offset)
 			ret = -EBUSY;
-	if (ret == 0)
+	if (ret == 0) {
 		TAILQ_INSERT_TAIL(&volumes, volume, item);
+		pthread_mutex_lock(&volume->journal_lock);
+	}
 	pthread_mutex_unlock(&volumes_lock);
 	return ret;
 }
@@ -334,11 +339,13 @@ tp_pmem_volume_open(struct tp_pmem_pool *pool, const char *name, struct tp_pmem_
 		return pmem_error(EBUSY, "volume: %s is open", name);
 	}
 	ret = volume_recover(volume);
+	if (ret == 0)
+		map_load(volume);
+	pthread_mutex_unlock(&volume->journal_lock);
 	if (ret < 0) {
 		volume_forget(volume);
 		return ret;
 	}
-	map_load(volume);
 	*volume_out = volume;
 	return 0;
 }

@@ -182,7 +182,7 @@ void volumes_thaw(struct tp_pmem_pool *pool);
 /** Write the next state. 0, -EIO. */
 int volume_state_store(struct tp_pmem_volume *volume);
 
-/** Find the state, bring home what the journal has. 0, -EBADMSG, -EIO. */
+/** Find the state, bring home what the journal has. Journal lock held. 0, -EBADMSG, -EIO. */
 int volume_recover(struct tp_pmem_volume *volume);
 
 /** Make what is pending lasting: one record, one fence. 0, -EIO. */
