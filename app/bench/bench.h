@@ -221,7 +221,10 @@ int bench_link_shape(const struct bench *bench, unsigned int pair, unsigned int 
 /** The same for one end, whose port has started: it may come back later. */
 int bench_link_join_side(const struct bench *bench, unsigned int pair, unsigned int side);
 
-/** Start EAL in this process, on the core of a side, with these ports. */
+/**
+ * Start EAL in this process, on the core of a side, with these ports. 0, or -errno after a
+ * line on stderr; -ENODEV: a port is not there.
+ */
 int bench_eal_start(struct bench *bench, unsigned int side,
 		    const char (*vdevs)[BENCH_VDEV_CHARS], unsigned int vdev_count);
 

@@ -81,7 +81,11 @@ bench_node_open(struct bench_node *node, struct bench *bench,
 	if (ret < 0)
 		return ret;
 	node->node = tp_node_create(&config);
-	return node->node == NULL ? -rte_errno : 0;
+	if (node->node != NULL)
+		return 0;
+	ret = -rte_errno;
+	fprintf(stderr, "telepage-bench: node %u does not start: %s\n", from->id, strerror(-ret));
+	return ret;
 }
 
 int

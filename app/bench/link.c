@@ -18,7 +18,10 @@
 
 #include <rte_common.h>
 #include <rte_eal.h>
+#include <rte_dev.h>
 #include <rte_errno.h>
+#include <rte_ethdev.h>
+#include <rte_log.h>
 
 #include "bench.h"
 
@@ -274,13 +277,40 @@ bench_link_join(const struct bench *bench, unsigned int pair)
 	return ret == 0 ? bench_link_join_side(bench, pair, 1) : ret;
 }
 
+/*
+ * EAL goes on without a device that its driver refused. It is probed once more for
+ * what all have to say about it.
+ */
+static int
+vdev_check(const char *vdev)
+{
+	char name[64] = "", arguments[BENCH_VDEV_CHARS] = "";
+	uint16_t port;
+	int ret;
+
+	if (sscanf(vdev, "--vdev=%63[^,],%191[^\n]", name, arguments) >= 1 &&
+	    rte_eth_dev_get_port_by_name(name, &port) == 0)
+		return 0;
+	fprintf(stderr, "telepage-bench: no port %s came of %s; %u others exist, process %d\n",
+		name, vdev, rte_eth_dev_count_total(), getpid());
+	/* EAL's own last: it tells of each change. */
+	rte_log_set_level_pattern("pmd.net.*", RTE_LOG_DEBUG);
+	rte_log_set_level_pattern("lib.ethdev", RTE_LOG_DEBUG);
+	rte_log_set_level_pattern("bus.vdev", RTE_LOG_DEBUG);
+	rte_log_set_level_pattern("lib.eal", RTE_LOG_DEBUG);
+	ret = rte_eal_hotplug_add("vdev", name, arguments);
+	fprintf(stderr, "telepage-bench: %s, probed again: %s\n", name,
+		ret == 0 ? "now it is there" : strerror(-ret));
+	return -ENODEV;
+}
+
 int
 bench_eal_start(struct bench *bench, unsigned int side,
 		const char (*vdevs)[BENCH_VDEV_CHARS], unsigned int vdev_count)
 {
 	char storage[EAL_ARGS_MAX][BENCH_VDEV_CHARS];
 	char *argv[EAL_ARGS_MAX + 1] = { NULL };
-	int argc = 0;
+	int argc = 0, ret = 0;
 	char lcores[24];
 	char prefix[BENCH_PREFIX_CHARS + 16];
 	const char * const fixed[] = {
@@ -302,5 +332,11 @@ bench_eal_start(struct bench *bench, unsigned int side,
 		snprintf(storage[argc++], BENCH_VDEV_CHARS, "%s", vdevs[i]);
 	for (int i = 0; i < argc; i++)
 		argv[i] = storage[i];
-	return rte_eal_init(argc, argv) < 0 ? -rte_errno : 0;
+	if (rte_eal_init(argc, argv) < 0) {
+		ret = -rte_errno;
+		fprintf(stderr, "telepage-bench: EAL does not start: %s\n", strerror(-ret));
+	}
+	for (unsigned int i = 0; i < vdev_count && ret == 0; i++)
+		ret = vdev_check(vdevs[i]);
+	return ret;
 }

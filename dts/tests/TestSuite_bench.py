@@ -81,10 +81,10 @@ class TestBench(TestSuite):
 
         Steps:
             Join two namespaces by two cables; run node_fetch_lat there, then in a
-            namespace that there is not.
+            namespace that there is not, then without the second cable.
         Verify:
             A row per size, 64 bytes to 64 KiB; frames went over the cable of the nodes; the
-            unknown namespace is refused.
+            unknown namespace is refused; of the missing device the port is named.
         """
         pair = Pair(self.lab, 2)
         first = pair.nodes[0].netns
@@ -98,6 +98,11 @@ class TestBench(TestSuite):
                     f"frames on the cable: {link['stats64']}")
         process = self.start("raw_rtt", "--netns", f"{first},nonsense")
         self.verify(process.wait() == 1, "an unknown namespace is not refused")
+        run("ip", "-n", first, "link", "del", "net1")
+        process = self.start("node_fetch_lat", "--netns",
+                             ",".join(node.netns for node in pair.nodes))
+        self.verify(process.wait() == 1 and "no port net_af_packet1 came of" in process.output(),
+                    process.output())
 
     def test_library_benchmarks_run(self) -> None:
         """Benchmarks without a link print their rows.
