@@ -46,16 +46,19 @@ fi
 ninja -C "$build" > /dev/null
 
 lines=$(mktemp)
-trap 'rm -f "$lines"' EXIT
+output=$(mktemp)
+trap 'rm -f "$lines" "$output"' EXIT
 load=$(cut -d' ' -f1 /proc/loadavg)
 run() {
 	echo "bench: $*" >&2
 	i=0
 	while [ $i -lt "$rounds" ]; do
 		# shellcheck disable=SC2086
-		timeout 300 $schedule "$build/telepage-bench" "$@" --json |
-			sed "s|^{|{\"command\":\"$*\",|" >> "$lines" ||
+		if timeout 300 $schedule "$build/telepage-bench" "$@" --json > "$output"; then
+			sed "s|^{|{\"command\":\"$*\",|" "$output" >> "$lines"
+		else
 			echo "{\"command\":\"$*\",\"failed\":true}" >> "$lines"
+		fi
 		i=$((i + 1))
 	done
 }
