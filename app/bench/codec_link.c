@@ -186,8 +186,14 @@ link_read(struct link_bench *lb, struct tp_thread *thread, struct tp_client_regi
 				LINK_READ_BYTES)))
 			return -EIO;
 	}
-	*ticks = rte_rdtsc_precise() - start;
-	return memcmp(buffer, lb->pages + set * LINK_SET_BYTES, LINK_SET_BYTES) == 0 ? 0 : -EIO;
+	start = rte_rdtsc_precise() - start;
+	if (memcmp(buffer, lb->pages + set * LINK_SET_BYTES, LINK_SET_BYTES) != 0) {
+		fprintf(stderr, "telepage-bench: %s is not what was written\n",
+			codec_pages_name(set));
+		return -EIO;
+	}
+	*ticks = start;
+	return 0;
 }
 
 static int
@@ -263,6 +269,9 @@ link_asker_main(struct bench *bench, struct bench_control *control, void *contex
 	ret = link_region_make(lb, &node, &thread, &region);
 	if (ret == 0)
 		ret = link_passes(lb, &node, thread, region, buffer);
+	if (ret < 0)
+		atomic_store(&lb->shared->error, ret);
+	/* After the error: who sees it looks for one. */
 	atomic_store(&lb->shared->finished, 1);
 	while (bench_peer_may_run(control))
 		tp_node_poll(node.node);
@@ -297,6 +306,8 @@ link_run(struct link_bench *lb, unsigned int choice, unsigned int round)
 		if (i > LINK_WAIT_NS / 10000000)
 			ret = -ETIMEDOUT;
 	}
+	if (ret == 0)
+		ret = atomic_load(&lb->shared->error);
 	bench_peer_stop(&asker);
 	bench_peer_stop(&home);
 	for (unsigned int i = 0; ret == 0 && i < CODEC_PAGES_SETS * LINK_PHASES * LINK_PASSES; i++) {
