@@ -146,6 +146,7 @@ struct tp_control {
 	uint32_t calls_used;
 	uint32_t call_ticket;
 	struct keeper *keeper;		/* NULL: no pool */
+	uint64_t pool_taken;		/* counter of the last creation that got pages in it */
 	struct heap *heap;		/* NULL: none */
 	struct inject *inject;		/* NULL: faults cannot be injected */
 	struct tp_link *inject_links[TP_ABI_WORKERS_MAX][TP_ENDPOINT_LINKS_MAX];

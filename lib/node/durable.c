@@ -17,9 +17,10 @@
 #include <string.h>
 
 #include "control_priv.h"
+#include "tp_generation.h"
 
 #define POOL_MAGIC 0x4c504554u	/* "TEPL" */
-#define POOL_VERSION 1u
+#define POOL_VERSION 2u
 #define DURABLE_REPEAT_MAX 1000
 
 /* `pool/<node>`; little-endian. */
@@ -27,8 +28,10 @@ struct pool_record {
 	rte_le32_t magic;
 	rte_le32_t version;
 	uint8_t uuid[16];
+	rte_le64_t taken;	/* counter of the last generation whose region got its pages */
 };
-static_assert(sizeof(struct pool_record) == 24, "stored");
+static_assert(sizeof(struct pool_record) == 32, "stored");
+#define POOL_RECORD_BYTES_1 24	/* version 1: without taken */
 
 /* 0; -ENOENT: the node has none; -EBADMSG, or an error of the store. */
 static int
@@ -43,7 +46,13 @@ pool_read(struct tp_control *control, uint16_t node, struct pool_record *record,
 	ret = tp_store_get(control->config.store, key, record, sizeof(*record), &bytes, version);
 	if (ret < 0)
 		return ret;
-	return bytes != sizeof(*record) || rte_le_to_cpu_32(record->magic) != POOL_MAGIC ||
+	if (bytes < POOL_RECORD_BYTES_1 || rte_le_to_cpu_32(record->magic) != POOL_MAGIC)
+		return -EBADMSG;
+	if (bytes == POOL_RECORD_BYTES_1 && rte_le_to_cpu_32(record->version) == 1) {
+		record->taken = 0;
+		return 0;
+	}
+	return bytes != sizeof(*record) ||
 		rte_le_to_cpu_32(record->version) != POOL_VERSION ? -EBADMSG : 0;
 }
 
@@ -54,6 +63,7 @@ pool_write(struct tp_control *control)
 	struct pool_record record = {
 		.magic = rte_cpu_to_le_32(POOL_MAGIC),
 		.version = rte_cpu_to_le_32(POOL_VERSION),
+		.taken = rte_cpu_to_le_64(control->pool_taken),
 	};
 	struct pool_record before;
 	uint64_t version;
@@ -218,6 +228,7 @@ durable_start(struct tp_control *control)
 		return ret;
 	keeper_uuid(control->keeper, uuid);
 	known = ret == 0 && memcmp(record.uuid, uuid, sizeof(uuid)) == 0;
+	control->pool_taken = known ? rte_le_to_cpu_64(record.taken) : 0;
 	ret = ret == 0 && !known ? pool_replaced(control) : 0;
 	/* One that comes in the place of another may be the right one after a wrong one. */
 	if (ret == 0)
@@ -280,19 +291,50 @@ region_refuse(struct tp_control *control, struct control_region *entry)
 	entry->state = CONTROL_REGION_FAILED;
 }
 
+/*
+ * Nothing of the region can have been persisted here: it is as it was created, and since
+ * it was this node has not had pages of it. Else pages that are not in the pool are lost.
+ */
+static bool
+region_is_new(const struct tp_control *control, const struct tp_region *region)
+{
+	if (region->created == TP_GENERATION_NONE)
+		return true;	/* of a store from before that was kept */
+	return region->created == region->generation &&
+		tp_generation_counter(region->created) > control->pool_taken;
+}
+
+/* It has pages now: if they are not in the pool one day they are lost. */
+static void
+region_taken(struct tp_control *control, const struct tp_region *region)
+{
+	uint64_t counter = tp_generation_counter(region->created);
+	int ret;
+
+	if (counter <= control->pool_taken)
+		return;
+	control->pool_taken = counter;
+	ret = pool_write(control);
+	if (ret < 0)
+		TP_NODE_LOG(ERR, "cannot say in the store that region %s has pages here: %s",
+			region->name, strerror(-ret));
+}
+
 static void
 region_stored(struct tp_control *control, struct control_region *entry, int error,
-	struct keeper_region *kept)
+	struct keeper_region *kept, bool is_new)
 {
 	entry->kept = kept;
 	entry->stored = true;
 	entry->state = entry->failed ? CONTROL_REGION_REMOVE : CONTROL_REGION_ADD;
-	if (error == 0)
+	if (error == 0) {
+		region_taken(control, entry->region);
 		return;
+	}
 	TP_NODE_LOG(ERR, "node %u has no pages of region %s in its pool: %s",
 		control->config.node_id, entry->region->name, strerror(-error));
 	/* One that was there before is not destroyed by this: its pages read VOID. */
-	if (entry->fresh && !entry->failed)
+	if (entry->fresh && is_new && !entry->failed)
 		region_refuse(control, entry);
 }
 
@@ -302,13 +344,13 @@ durable_open(struct tp_control *control, struct control_region *entry)
 {
 	struct keeper_call call = {
 		.type = KEEPER_OPEN,
-		.create = true,
+		.create = region_is_new(control, entry->region),
 		.region_id = entry->id,
 		.region = entry->region,
 	};
 
 	if (control->keeper == NULL) {
-		region_stored(control, entry, -ENODEV, NULL);
+		region_stored(control, entry, -ENODEV, NULL, call.create);
 		return true;
 	}
 	if (!keeper_call(control->keeper, &call))
@@ -356,7 +398,7 @@ durable_poll(struct tp_control *control)
 		}
 		/* It waits for this in its state. */
 		RTE_ASSERT(entry != NULL && entry->state == CONTROL_REGION_STORING);
-		region_stored(control, entry, call.error, call.kept);
+		region_stored(control, entry, call.error, call.kept, call.create);
 		control->regions_dirty = true;
 	}
 	return work;

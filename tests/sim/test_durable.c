@@ -430,6 +430,109 @@ test_durable_region_made_anew_has_nothing_of_the_one_before(void **state)
 	fixture_free(&f);
 }
 
+static void
+file_copy(const char *from, const char *to)
+{
+	static uint8_t buffer[1 << 20];
+	int in = open(from, O_RDONLY);
+	int out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	ssize_t bytes;
+
+	assert_true(in >= 0 && out >= 0);
+	while ((bytes = read(in, buffer, sizeof(buffer))) > 0)
+		assert_int_equal(write(out, buffer, (size_t)bytes), bytes);
+	close(in);
+	close(out);
+}
+
+/* The store was lost, and the pool of one of two homes: no zeros in the place of its pages. */
+static void
+test_durable_pages_of_a_lost_pool_are_void(void **state)
+{
+	struct fixture f = fixture_make(2, 1, 2);
+	uint64_t value;
+
+	for (uint32_t page = 0; page < PAGES; page++)
+		write_ok(&f, 1, page, 100 + page);
+	persist_ok(&f, 0, 0, PAGES);
+	tp_sim_destroy(f.sim);
+	assert_int_equal(unlink(f.pool[0]), 0);
+	f.sim = tp_sim_create(NULL);
+	nodes_add(&f, 1);
+	for (int i = 0; i < 2; i++) {
+		attach(&f, 0);
+		attach(&f, 1);
+		for (unsigned int n = 0; n < 2; n++)
+			assert_int_equal(tp_client_region_open(f.clients[n], "d",
+				&f.regions[n]), 0);
+		for (uint32_t page = 0; page < PAGES; page += 2) {
+			assert_int_equal(read_value(&f, 1, page, &value).reason, TP_CORRUPTION);
+			read_is(&f, 0, page + 1, 100 + page + 1);
+		}
+		assert_int_equal(tp_sim_node_crash(f.sim, 1), 0);
+		tp_sim_advance(f.sim, 300 * MS);
+		assert_int_equal(tp_sim_node_restart(f.sim, 1), 0);
+		tp_sim_advance(f.sim, 300 * MS);
+		tp_client_detach(f.clients[0]);
+		tp_client_detach(f.clients[1]);
+	}
+	attach(&f, 0);
+	attach(&f, 1);
+	fixture_free(&f);
+}
+
+/* The pool was put back from before the region was created. */
+static void
+test_durable_pages_of_an_older_pool_are_void(void **state)
+{
+	struct fixture f = fixture_make(2, 1, 1);
+	struct tp_client_region *region;
+	const uint16_t nodes[] = { HOME };
+	uint64_t value = 5;
+	char aside[80];
+
+	write_ok(&f, 1, 0, 7);
+	persist_ok(&f, 1, 0, 1);
+	assert_int_equal(tp_sim_node_crash(f.sim, HOME), 0);
+	snprintf(aside, sizeof(aside), "%s.aside", f.pool[0]);
+	file_copy(f.pool[0], aside);
+	tp_sim_advance(f.sim, 300 * MS);
+	assert_int_equal(tp_sim_node_restart(f.sim, HOME), 0);
+	region = region_striped(&f, nodes, 1);
+	assert_true(tp_result_is_ok(tp_write(f.threads[1], region, 0, &value, 8)));
+	assert_true(tp_result_is_ok(tp_persist(f.threads[1], region, 0, PAGE)));
+	assert_int_equal(tp_sim_node_crash(f.sim, HOME), 0);
+	assert_int_equal(rename(aside, f.pool[0]), 0);
+	tp_sim_advance(f.sim, 300 * MS);
+	assert_int_equal(tp_sim_node_restart(f.sim, HOME), 0);
+	reattach(&f, 0);
+	tp_sim_advance(f.sim, 300 * MS);
+	assert_int_equal(tp_read(f.threads[1], region, 0, &value, 8).reason, TP_CORRUPTION);
+	read_is(&f, 0, 0, 7);
+	fixture_free(&f);
+}
+
+/* Nobody knew yet that its home had crashed: nothing of it can have been lost. */
+static void
+test_durable_region_made_while_its_home_is_away_is_whole(void **state)
+{
+	struct fixture f = fixture_make(2, 1, 1);
+	struct tp_client_region *region;
+	const uint16_t nodes[] = { HOME };
+	uint64_t value = 5;
+
+	assert_int_equal(tp_sim_node_crash(f.sim, HOME), 0);
+	region = region_striped(&f, nodes, 1);
+	assert_int_equal(tp_sim_node_restart(f.sim, HOME), 0);
+	tp_sim_advance(f.sim, 300 * MS);
+	assert_true(tp_result_is_ok(tp_write(f.threads[1], region, 0, &value, 8)));
+	assert_true(tp_result_is_ok(tp_persist(f.threads[1], region, 0, PAGE)));
+	home_restart(&f);
+	assert_true(tp_result_is_ok(tp_read(f.threads[1], region, 0, &value, 8)));
+	assert_int_equal(value, 5);
+	fixture_free(&f);
+}
+
 /* In a new store with a wrong, empty pool; then, and once more, with the right one. */
 static void
 test_durable_pool_that_comes_after_a_wrong_one_is_taken(void **state)
@@ -529,6 +632,9 @@ main(void)
 		cmocka_unit_test(test_durable_page_damaged_is_void_and_no_other),
 		cmocka_unit_test(test_durable_pool_that_is_another_is_refused),
 		cmocka_unit_test(test_durable_region_made_anew_has_nothing_of_the_one_before),
+		cmocka_unit_test(test_durable_pages_of_a_lost_pool_are_void),
+		cmocka_unit_test(test_durable_pages_of_an_older_pool_are_void),
+		cmocka_unit_test(test_durable_region_made_while_its_home_is_away_is_whole),
 		cmocka_unit_test(test_durable_pool_that_comes_after_a_wrong_one_is_taken),
 		cmocka_unit_test(test_durable_region_random_crashes_lose_nothing_persisted),
 	};
