@@ -19,7 +19,9 @@
 #define BENCH_PAGE_BYTES 4096u
 #define BENCH_VDEV_CHARS 192
 #define BENCH_PREFIX_CHARS 48
-#define BENCH_FOLDER "/dev/shm/%.47s"	/* of a prefix: files of the run, in memory */
+/* Files of a run begin so, of its prefix, or are in a folder of that name: the guard removes them. */
+#define BENCH_FOLDER "/dev/shm/%.47s"	/* in memory */
+#define BENCH_DISK_FOLDER "/var/tmp"	/* on a disk: PREFIX-* in it */
 
 enum bench_pmd {
 	BENCH_PMD_MEMIF,

@@ -96,7 +96,7 @@ pattern_remove(const char *pattern)
 	globfree(&found);
 }
 
-/* EAL leaves its run-time folder behind; the store of nodes is ours. */
+/* EAL leaves its run-time folder behind; the store of nodes, pools and volumes are ours. */
 static void
 runtime_remove(const char *prefix)
 {
@@ -112,6 +112,10 @@ runtime_remove(const char *prefix)
 	snprintf(pattern, sizeof(pattern), BENCH_FOLDER "/*", prefix);
 	pattern_remove(pattern);
 	snprintf(pattern, sizeof(pattern), BENCH_FOLDER, prefix);
+	pattern_remove(pattern);
+	snprintf(pattern, sizeof(pattern), BENCH_FOLDER "-*", prefix);
+	pattern_remove(pattern);
+	snprintf(pattern, sizeof(pattern), BENCH_DISK_FOLDER "/%.47s-*", prefix);
 	pattern_remove(pattern);
 }
 

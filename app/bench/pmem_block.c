@@ -34,6 +34,8 @@
 #define BLOCK_DEPTH_MAX 16u
 #define BLOCK_ROUNDS 20u
 #define BLOCK_WAIT_MS 10000
+#define BLOCK_CONNECT_STEP_US 10000u
+#define BLOCK_CONNECT_TRIES 500u	/* 5 s */
 #define BLOCK_PATH_CHARS 128
 
 enum block_sides {
@@ -221,6 +223,30 @@ server_fill(struct block_server *server)
 	return nbd_flush(server->nbd, 0) < 0 ? nbd_failed("flush") : 0;
 }
 
+/* A socket has a name before anybody listens: until it answers, or nbdkit has ended. */
+static int
+server_connect(struct block_server *server, const char *name)
+{
+	int ret = -1;
+
+	for (unsigned int i = 0; i < BLOCK_CONNECT_TRIES && ret < 0; i++) {
+		if (waitpid(server->pid, NULL, WNOHANG) == server->pid) {
+			server->pid = 0;
+			fprintf(stderr, "telepage-bench: %s: nbdkit has ended\n", name);
+			return -ECHILD;
+		}
+		/* One that failed cannot be used again. */
+		nbd_close(server->nbd);
+		server->nbd = nbd_create();
+		if (server->nbd == NULL)
+			break;
+		ret = nbd_connect_unix(server->nbd, server->socket);
+		if (ret < 0)
+			usleep(BLOCK_CONNECT_STEP_US);
+	}
+	return ret < 0 ? nbd_failed(name) : 0;
+}
+
 static int
 server_start(const struct bench *bench, const char *folder, enum block_sides side,
 	     struct block_server *server)
@@ -239,12 +265,8 @@ server_start(const struct bench *bench, const char *folder, enum block_sides sid
 		return -errno;
 	if (server->pid == 0)
 		server_exec(bench, server, side);
-	for (unsigned int i = 0; i < 500 && access(server->socket, F_OK) < 0; i++)
-		usleep(10000);
-	server->nbd = nbd_create();
-	if (server->nbd == NULL || nbd_connect_unix(server->nbd, server->socket) < 0)
-		return nbd_failed(side_names[side]);
-	return server_fill(server);
+	ret = server_connect(server, side_names[side]);
+	return ret == 0 ? server_fill(server) : ret;
 }
 
 static void
@@ -320,7 +342,7 @@ bench_pmem_block_iops(struct bench *bench)
 
 	if (ret == 0)
 		ret = block_run(bench, "memory", "/dev/shm");
-	return ret < 0 ? ret : block_run(bench, "disk", "/var/tmp");
+	return ret < 0 ? ret : block_run(bench, "disk", BENCH_DISK_FOLDER);
 }
 
 #else
