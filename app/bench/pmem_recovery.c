@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <rte_common.h>
@@ -27,7 +28,10 @@
 #define RECOVERY_POOL_BYTES (UINT64_C(1) << 30)
 #define RECOVERY_SET_BYTES (UINT64_C(256) << 20)
 #define RECOVERY_ROUNDS 3u
+#define RECOVERY_FILES 3u			/* the pool, its copy at the crash, the one to open */
+#define RECOVERY_PLACE "/dev/shm"
 #define CLEAN_POOL_BYTES (UINT64_C(10) << 30)
+#define CLEAN_QUICK_BYTES (UINT64_C(512) << 20)
 #define CLEAN_FILL_BYTES (UINT64_C(2) << 30)
 #define CLEAN_BLOCK_BYTES (UINT64_C(16) << 10)
 #define CLEAN_ROUNDS 10u
@@ -38,6 +42,22 @@ path_make(const struct bench *bench, char path[PATH_CHARS], const char *name)
 {
 	snprintf(path, PATH_CHARS, BENCH_FOLDER "-%s", bench->prefix, name);
 	unlink(path);
+}
+
+/* Memory that is not there would end this process in the middle of a write. */
+static int
+room_check(uint64_t bytes)
+{
+	struct statvfs place;
+
+	if (statvfs(RECOVERY_PLACE, &place) < 0)
+		return -errno;
+	if ((uint64_t)place.f_bavail * place.f_frsize >= bytes)
+		return 0;
+	fprintf(stderr, "telepage-bench: %s has %lu MiB left of %lu MiB that pools need\n",
+		RECOVERY_PLACE, (unsigned long)(place.f_bavail * place.f_frsize >> 20),
+		(unsigned long)(bytes >> 20));
+	return -ENOSPC;
 }
 
 /* The bytes that are there; holes stay holes. */
@@ -170,8 +190,10 @@ recovery_figure(struct bench *bench, size_t bytes)
 	char path[PATH_CHARS], crash[PATH_CHARS], copy[PATH_CHARS], name[64];
 	struct bench_samples samples;
 	struct tp_pmem_pool *pool = NULL;
-	int ret = bench_samples_init(&samples, RECOVERY_ROUNDS);
+	int ret = room_check(RECOVERY_FILES * RECOVERY_POOL_BYTES);
 
+	if (ret == 0)
+		ret = bench_samples_init(&samples, RECOVERY_ROUNDS);
 	if (ret < 0)
 		return ret;
 	path_make(bench, path, "log");
@@ -207,6 +229,8 @@ blocks_make(struct tp_pmem_pool *pool, uint64_t bytes)
 		struct tp_pmem_tx *tx;
 
 		ret = tp_pmem_tx_begin(pool, &tx);
+		if (ret < 0)
+			return ret;
 		for (unsigned int i = 0; i < 64 && bytes > 0 && ret == 0; i++) {
 			uint64_t offset;
 
@@ -222,31 +246,36 @@ blocks_make(struct tp_pmem_pool *pool, uint64_t bytes)
 }
 
 static int
-clean_figure(struct bench *bench, const char *name, uint64_t fill)
+clean_figure(struct bench *bench, const char *name, uint64_t pool_bytes, uint64_t fill)
 {
 	char path[PATH_CHARS];
 	struct bench_samples samples;
 	struct tp_pmem_device *device;
 	struct tp_pmem_pool *pool = NULL;
 	uint64_t ticks, log_bytes;
-	int fd, ret = bench_samples_init(&samples, CLEAN_ROUNDS);
+	int fd, ret = room_check(pool_bytes);
 
+	if (ret == 0)
+		ret = bench_samples_init(&samples, CLEAN_ROUNDS);
 	if (ret < 0)
 		return ret;
-	/* A sparse file is a device like any other: it takes no memory that nobody writes. */
+	/* A file is a device like any other; all of it is allocated when it is opened. */
 	path_make(bench, path, "clean");
 	fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-	ret = fd < 0 || ftruncate(fd, (off_t)CLEAN_POOL_BYTES) < 0 ? -errno : 0;
+	ret = fd < 0 || ftruncate(fd, (off_t)pool_bytes) < 0 ? -errno : 0;
 	if (fd >= 0)
 		close(fd);
 	if (ret == 0)
-		ret = tp_pmem_device_open(path, CLEAN_POOL_BYTES, false, &device);
+		ret = tp_pmem_device_open(path, pool_bytes, false, &device);
 	if (ret == 0)
 		ret = tp_pmem_pool_create_on(device, NULL, &pool);
 	if (ret == 0)
 		ret = blocks_make(pool, fill);
-	if (pool != NULL && ret == 0)
-		ret = tp_pmem_pool_close(pool);
+	if (pool != NULL) {
+		int closed = tp_pmem_pool_close(pool);
+
+		ret = ret == 0 ? closed : ret;
+	}
 	for (unsigned int i = 0; i < CLEAN_ROUNDS && ret == 0; i++) {
 		ret = open_timed(path, &ticks, &log_bytes);
 		if (ret == 0)
@@ -270,12 +299,15 @@ bench_pmem_recovery_time(struct bench *bench)
 	if (ret == 0)
 		ret = bench_pin(bench, 0);
 	if (ret == 0)
+		ret = recovery_figure(bench, 4096);
+	if (ret == 0 && bench->quick)
+		return clean_figure(bench, "pmem_open_clean_512m", CLEAN_QUICK_BYTES, 0);
+	if (ret == 0)
 		ret = recovery_figure(bench, 64);
 	if (ret == 0)
-		ret = recovery_figure(bench, 4096);
+		ret = clean_figure(bench, "pmem_open_clean_10g", CLEAN_POOL_BYTES, 0);
 	if (ret == 0)
-		ret = clean_figure(bench, "pmem_open_clean_10g", 0);
-	if (ret == 0)
-		ret = clean_figure(bench, "pmem_open_clean_10g_2g_used", CLEAN_FILL_BYTES);
+		ret = clean_figure(bench, "pmem_open_clean_10g_2g_used", CLEAN_POOL_BYTES,
+			CLEAN_FILL_BYTES);
 	return ret;
 }
