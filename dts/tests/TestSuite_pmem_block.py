@@ -10,6 +10,7 @@ import subprocess
 import threading
 from pathlib import Path
 
+import suite
 from lab import Process, run, wait_until
 from suite import TestSuite, chance, times
 
@@ -26,7 +27,7 @@ TOOLS = ("nbdkit", "nbdcopy", "nbdinfo", "mkfs.ext4", "e2fsck", "debugfs")
 class TestPmemBlock(TestSuite):
     """The plugin with real clients, with a file system, and with kills."""
 
-    case_seconds = 600
+    case_seconds = 3600 if suite.FULL else 600
     # Pages: what the folder's file system is. Lines: as if it were DAX.
     variants = ({"granularity": "page"}, {"granularity": "line"})
 
