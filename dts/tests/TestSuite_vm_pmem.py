@@ -19,7 +19,7 @@ WRITERS = 2
 class TestVmPmem(TestSuite):
     """lib/pmem on DAX and on a device of persistent memory."""
 
-    case_seconds = 400
+    case_seconds = 3600 if suite.FULL else 400
 
     def set_up_suite(self) -> None:
         """What to boot, and what to run there."""
