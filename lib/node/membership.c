@@ -497,7 +497,8 @@ membership_leaving(struct tp_control *control)
 	if (control->drain_left != 0 && control->now < control->leave_at)
 		return work;
 	if (control->drain_left != 0)
-		TP_NODE_LOG(WARNING, "node %u leaves with changes that their homes did not take",
+		TP_NODE_LOG(WARNING, "node %u leaves with changes that their homes "
+			"did not take, or that are not persisted",
 			control->config.node_id);
 	membership_leave(control);
 	return work + 1;
