@@ -6,6 +6,7 @@
  * mapping for certain (a store to the page beside makes it a copy), so nothing rests
  * on that: who changes the media has stored the same to the view first.
  */
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/userfaultfd.h>
 #include <poll.h>
@@ -21,9 +22,36 @@
 #include "pmem_priv.h"
 
 #define VIEW_MESSAGES 16
+#define VIEW_RETRY_MS 1
 
 /* A fault costs as much as to copy so many bytes. */
 #define VIEW_FILL_BYTES (UINT64_C(64) << 10)
+
+/*
+ * The media cannot be read there: who touches the page shall get what a mapping of the media
+ * would give, not wait for ever. If even that is impossible, waking lets the fault come again.
+ */
+static void
+page_refuse(const struct device_view *view, uint64_t offset)
+{
+	struct uffdio_range range = {
+		.start = (uint64_t)(uintptr_t)view->at + offset,
+		.len = PMEM_PAGE_BYTES,
+	};
+
+	mmap(view->at + offset, PMEM_PAGE_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED,
+		view->empty_fd, 0);
+	ioctl(view->fault_fd, UFFDIO_WAKE, &range);
+}
+
+/* True: to be closed. */
+static bool
+stop_wait(const struct device_view *view, int ms)
+{
+	struct pollfd fd = { .fd = view->stop_fd, .events = POLLIN };
+
+	return poll(&fd, 1, ms) > 0;
+}
 
 /* The page of a fault, and what lies behind it up to the first page that is there. */
 static void
@@ -37,9 +65,29 @@ pages_fill(const struct device_view *view, uint64_t address)
 		.len = end - offset,
 	};
 
-	/* Nothing was copied: the address space is being changed, so again. */
-	while (ioctl(view->fault_fd, UFFDIO_COPY, &copy) < 0 && copy.copy == -EAGAIN)
-		;
+	while (ioctl(view->fault_fd, UFFDIO_COPY, &copy) < 0 && copy.copy < 0) {
+		switch (copy.copy) {
+		case -EAGAIN:	/* the address space is being changed */
+			break;
+		case -ENOENT:	/* the range is gone, or has a page that was refused */
+			if (copy.len > PMEM_PAGE_BYTES) {
+				copy.len = PMEM_PAGE_BYTES;
+				break;
+			}
+			/* fall through */
+		case -EEXIST:	/* another fault brought it */
+			ioctl(view->fault_fd, UFFDIO_WAKE, &(struct uffdio_range){ copy.dst,
+				PMEM_PAGE_BYTES });
+			return;
+		case -ENOMEM:	/* there may be some soon */
+			if (stop_wait(view, VIEW_RETRY_MS))
+				return;
+			break;
+		default:
+			page_refuse(view, offset);
+			return;
+		}
+	}
 }
 
 static void *
@@ -117,15 +165,22 @@ device_view_open(struct device_view *view, void *at, const void *media, uint64_t
 		ret = view->fault_fd;
 		goto forget;
 	}
+	view->empty_fd = memfd_create("telepage-empty", MFD_CLOEXEC);
+	if (view->empty_fd < 0) {
+		ret = -errno;
+		goto close_faults;
+	}
 	view->stop_fd = eventfd(0, EFD_CLOEXEC);
 	if (view->stop_fd < 0) {
 		ret = -errno;
-		goto close_faults;
+		goto close_empty;
 	}
 	ret = thread_start(view);
 	if (ret == 0)
 		return 0;
 	close(view->stop_fd);
+close_empty:
+	close(view->empty_fd);
 close_faults:
 	close(view->fault_fd);
 forget:
@@ -144,6 +199,7 @@ device_view_close(struct device_view *view)
 	if (write(view->stop_fd, &one, sizeof(one)) == sizeof(one))
 		pthread_join(view->thread, NULL);
 	close(view->stop_fd);
+	close(view->empty_fd);
 	close(view->fault_fd);
 	view->at = NULL;
 }

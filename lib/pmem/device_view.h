@@ -16,13 +16,15 @@ struct device_view {
 	uint64_t bytes;
 	int fault_fd;
 	int stop_fd;
+	int empty_fd;			/* a file whose mapping is SIGBUS: where the media cannot be read */
 	pthread_t thread;
 };
 
 /**
  * Fill a range, in which nothing is mapped that matters, from media of the same length; both
  * in pages. madvise(MADV_DONTNEED) makes it show the media again. A forked child does not
- * have it.
+ * have it. Where the media cannot be read, touching it is SIGBUS (EFAULT of a system call), from
+ * then on.
  *
  * @return 0, or with the range as it was: -EPERM: userfaultfd is not allowed; -ENOMEM, ...
  */

@@ -140,6 +140,49 @@ test_view_is_not_there_in_a_child(void **state)
 	assert_int_equal(at[5000], word_of(5000));
 }
 
+static sigjmp_buf after_fault;
+
+static void
+fault_note(int signal)
+{
+	siglongjmp(after_fault, signal);
+}
+
+/* What reading a word of the view raises; 0: nothing. */
+static int
+fault_of(uint64_t index)
+{
+	struct sigaction note = { .sa_handler = fault_note }, before;
+	int got;
+
+	assert_int_equal(sigaction(SIGBUS, &note, &before), 0);
+	got = sigsetjmp(after_fault, 1);
+	if (got == 0)
+		(void)*(volatile uint64_t *)&at[index];
+	assert_int_equal(sigaction(SIGBUS, &before, NULL), 0);
+	return got;
+}
+
+/* As a mapping of the media would do; and nobody waits for ever. */
+static void
+test_view_of_media_that_cannot_be_read_is_a_bus_error(void **state)
+{
+	uint64_t page = PMEM_PAGE_BYTES / 8, bad = 37 * page;
+	int ends[2];
+
+	assert_int_equal(mprotect(&media[bad], PMEM_PAGE_BYTES, PROT_NONE), 0);
+	for (unsigned int i = 0; i < 2; i++)
+		assert_int_equal(fault_of(bad + 5), SIGBUS);
+	assert_int_equal(pipe(ends), 0);
+	assert_int_equal(write(ends[1], &at[bad], 8), -1);
+	assert_int_equal(errno, EFAULT);
+	close(ends[0]);
+	close(ends[1]);
+	for (uint64_t i = 0; i < BYTES / 8; i++)
+		if (i / page != 37)
+			assert_int_equal(at[i], word_of(i));
+}
+
 int
 main(void)
 {
@@ -150,6 +193,8 @@ main(void)
 			teardown),
 		cmocka_unit_test_setup_teardown(test_view_is_filled_for_the_kernel, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_view_is_not_there_in_a_child, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			test_view_of_media_that_cannot_be_read_is_a_bus_error, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
