@@ -31,13 +31,16 @@
 #define CACHE_ROUNDS 6u			/* looks at each object before giving up: its bits, and one */
 #define CACHE_TRIES 8u
 
-/* Pairs with the compiler's barrier in a pin; with full fences, with the fence there. */
-static void
+/*
+ * Pairs with the compiler's barrier in a pin; with full fences, with the fence there. False:
+ * the kernel had no memory for it, and pins may not be seen yet.
+ */
+static bool
 barrier_all(const struct tp_pmem_hybrid *hybrid)
 {
 	rte_smp_mb();
-	if (!hybrid->full_fences)
-		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	return hybrid->full_fences ||
+		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0;
 }
 
 /* Write lock held. */
@@ -80,9 +83,9 @@ limbo_reclaim(struct tp_pmem_hybrid *hybrid)
 	pmem_lock_take(&hybrid->cache_lock);
 	count = hybrid->limbo_count;
 	pmem_lock_release(&hybrid->cache_lock);
-	if (count == 0)
+	/* Without the barrier all of it waits for the next time. */
+	if (count == 0 || !barrier_all(hybrid))
 		return;
-	barrier_all(hybrid);
 	pins_mark(hybrid);
 	pmem_lock_take(&hybrid->cache_lock);
 	for (uint32_t i = 0; i < hybrid->limbo_count; i++) {
