@@ -24,6 +24,10 @@
  *    tp_pmem_hybrid_edit() are serialisable.
  *  - Objects pinned one after another may be of before and after another thread's
  *    commit. A thread sees its own edits by editing again, not by pins.
+ *
+ * Calls on a handle make transactions of the pool inside, and wait for other threads that do:
+ * none but tp_pmem_hybrid_create() and _destroy(), which take a transaction, may be made by a
+ * thread with one open (tp_pmem_tx_begin()). With every lane taken so nobody could go on.
  */
 #ifndef TP_PMEM_HYBRID_H
 #define TP_PMEM_HYBRID_H
@@ -214,7 +218,8 @@ int tp_pmem_hybrid_remove(struct tp_pmem_hybrid_thread *thread, uint32_t id);
  * @return
  *   0, or aborted: -E2BIG: more than dirty_bytes_max; -EIO, -ENOMEM: the persistent tier could
  *   not be written (after -EIO with WRITE_THROUGH the medium may have either state), now or when
- *   lag_ms wanted it.
+ *   lag_ms wanted it; with WRITE_THROUGH also -ENOSPC: they are more than a lane's log
+ *   holds, and the pool has no room for that; and -EBADMSG: the entry of one is damaged.
  * @threads Owner of thread. With WRITE_BACK waits for a write-back when the limit is reached.
  */
 int tp_pmem_hybrid_commit(struct tp_pmem_hybrid_thread *thread);
