@@ -67,6 +67,7 @@ codec)
 	run codec_delta_rate
 	run codec_wire_bytes
 	run codec_adaptive_gain
+	run codec_link_gain --pmd af_packet
 	;;
 pmem)
 	run pmem_tx_rate

@@ -362,7 +362,8 @@ link_measure(struct link_bench *lb)
 {
 	int ret = 0;
 
-	for (unsigned int round = 0; round < LINK_ROUNDS && ret == 0; round++)
+	for (unsigned int round = 0; round < (lb->bench->quick ? 1 : LINK_ROUNDS) && ret == 0;
+	     round++)
 		for (unsigned int c = 0; c < LINK_CHOICES && ret == 0; c++)
 			ret = link_run(lb, c, round);
 	for (unsigned int set = 0; set < CODEC_PAGES_SETS && ret == 0; set++)
@@ -378,6 +379,11 @@ bench_codec_link_gain(struct bench *bench)
 	int ret = 0;
 
 	lb.bench = bench;
+	if (bench->pmd != BENCH_PMD_AF_PACKET || bench->netns[0] != NULL) {
+		fprintf(stderr, "telepage-bench: codec_link_gain shapes devices of its own: it needs "
+			"--pmd af_packet, without --netns\n");
+		return -ENOTSUP;
+	}
 	bench_hugepages_reserve(bench, 160);
 	lb.pages = bench_memory(bench, CODEC_PAGES_SETS * LINK_SET_BYTES);
 	lb.shared = mmap(NULL, sizeof(*lb.shared), PROT_READ | PROT_WRITE,

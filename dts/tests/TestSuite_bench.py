@@ -22,6 +22,8 @@ def machine_state(pid: int) -> list:
         (janitor.HUGEPAGES / "nr_hugepages").read_text(),
         [str(path) for path in Path("/run/dpdk").glob(f"tp-bench-{pid}*")],
         janitor.group_members(pid),
+        [str(path) for place in ("/dev/shm", "/var/tmp")
+         for path in Path(place).glob(f"tp-bench-{pid}*")],
     ]
 
 
@@ -116,6 +118,29 @@ class TestBench(TestSuite):
             self.verify("rte_mempool" in row["baseline"]["name"], f"no baseline: {row}")
         self.verify(self.rows("directory_bytes_per_page")[0]["p50"] >= 64, "less than an entry")
 
+    def test_recovery_benchmark_runs(self) -> None:
+        """Pools of persistent memory are opened after a crash, and after none.
+
+        Steps:
+            Run pmem_recovery_time with --quick.
+        Verify:
+            A row of each.
+        """
+        names = [row["name"] for row in self.rows("pmem_recovery_time", "--quick")]
+        self.verify(names == ["pmem_recovery_time_4096", "pmem_open_clean_512m"], f"rows: {names}")
+
+    def test_link_benchmark_needs_a_device(self) -> None:
+        """A link that cannot be shaped is refused.
+
+        Steps:
+            Run codec_link_gain on memif.
+        Verify:
+            It ends with an error that says what it needs.
+        """
+        process = self.start("codec_link_gain", "--pmd", "memif")
+        self.verify(process.wait() == 1 and "--pmd af_packet" in process.output(),
+                    process.output())
+
     def test_attach_benchmark_runs_both_ways(self) -> None:
         """Attaching to a real node, by the socket and as a secondary process.
 
@@ -159,5 +184,5 @@ class TestBench(TestSuite):
                        and len(machine_state(process.pid)[2]) > 1, 10, "peer and huge pages")
             process.popen.send_signal(signum)
             process.wait()
-            wait_until(lambda: machine_state(process.pid) == [huge, [], []], 10,
+            wait_until(lambda: machine_state(process.pid) == [huge, [], [], []], 10,
                        f"clean-up, left: {machine_state(process.pid)}")
