@@ -8,6 +8,8 @@
  * At level TRANSACTION all that is dirty is one group: a state between two commits,
  * written by one transaction. So what is durable is always the state after some commit.
  */
+#include <errno.h>
+#include <inttypes.h>
 #include <string.h>
 #include <time.h>
 
@@ -27,33 +29,65 @@ write_take(struct tp_pmem_hybrid *hybrid, uint32_t id, uint64_t word, struct hyb
 	return true;
 }
 
-/* It is in the persistent tier. */
+/* It is clean, unless a newer version came meanwhile: that is dirty, and counted. */
 static void
-write_done(struct tp_pmem_hybrid *hybrid, const struct hybrid_write *write)
+write_settle(struct tp_pmem_hybrid *hybrid, const struct hybrid_write *write, uint64_t take,
+	     uint64_t give)
 {
 	_Atomic uint64_t *at = &hybrid->words[write->id];
 	uint64_t word = atomic_load_explicit(at, memory_order_relaxed);
-	uint64_t spilled = hybrid->level == TP_PMEM_HYBRID_NONE ? HYBRID_SPILLED : 0;
 
 	do {
 		if (hybrid_word_frame(word) != write->frame)
-			return;		/* a newer version is dirty, and counted */
+			return;
 		/* release: pairs with the acquire of who brings it in again */
 	} while (!atomic_compare_exchange_weak_explicit(at, &word,
-		(word & ~HYBRID_DIRTY) | spilled, memory_order_release, memory_order_relaxed));
+		(word & ~(take | HYBRID_DIRTY)) | give, memory_order_release,
+		memory_order_relaxed));
 	atomic_fetch_sub_explicit(&hybrid->dirty_count, 1, memory_order_relaxed);
 }
 
-static int
-batch_write(struct tp_pmem_hybrid *hybrid, uint32_t count)
+/*
+ * One that cannot be written ever must not keep the others: its entry is damaged. It is given
+ * up, which every flush says from then on, and the next edit of it; returns how many are left.
+ */
+static uint32_t
+batch_sift(struct tp_pmem_hybrid *hybrid, uint32_t count)
 {
-	int ret = hybrid_store(hybrid, hybrid->batch, count);
+	uint32_t kept = 0;
 
+	for (uint32_t i = 0; i < count; i++) {
+		const struct hybrid_write *write = &hybrid->batch[i];
+		struct hybrid_entry entry;
+
+		if (hybrid_entry_read(hybrid, write->id, &entry) == 0) {
+			hybrid->batch[kept++] = *write;
+			continue;
+		}
+		hybrid->lost_count++;
+		hybrid->lost_id = write->id;
+		write_settle(hybrid, write, HYBRID_BLOCK, 0);
+	}
+	return kept;
+}
+
+/* count: of the batch; less when objects of it were given up. */
+static int
+batch_write(struct tp_pmem_hybrid *hybrid, uint32_t *count)
+{
+	uint64_t spilled = hybrid->level == TP_PMEM_HYBRID_NONE ? HYBRID_SPILLED : 0;
+	int ret = hybrid_store(hybrid, hybrid->batch, *count);
+
+	if (ret == -EBADMSG) {
+		*count = batch_sift(hybrid, *count);
+		ret = hybrid_store(hybrid, hybrid->batch, *count);
+	}
 	if (ret < 0)
 		return ret;
-	for (uint32_t i = 0; i < count; i++)
-		write_done(hybrid, &hybrid->batch[i]);
-	pmem_count(&hybrid->write_backs, count);
+	/* They are in the persistent tier. */
+	for (uint32_t i = 0; i < *count; i++)
+		write_settle(hybrid, &hybrid->batch[i], 0, spilled);
+	pmem_count(&hybrid->write_backs, *count);
 	return 0;
 }
 
@@ -96,7 +130,7 @@ hybrid_flush_batch(struct tp_pmem_hybrid *hybrid)
 		taken++;
 	}
 	pmem_lock_release(&hybrid->dirty_lock);
-	ret = batch_write(hybrid, count);
+	ret = batch_write(hybrid, &count);
 	if (ret < 0) {
 		batch_requeue(hybrid, count);
 		return ret;
@@ -120,11 +154,11 @@ hybrid_write_back(struct tp_pmem_hybrid *hybrid, const uint32_t *ids, uint32_t c
 
 		writes += write_take(hybrid, ids[i], word, &hybrid->batch[writes]);
 		if (writes == hybrid->batch_max) {
-			ret = batch_write(hybrid, writes);
+			ret = batch_write(hybrid, &writes);
 			writes = 0;
 		}
 	}
-	return ret < 0 ? ret : batch_write(hybrid, writes);
+	return ret < 0 ? ret : batch_write(hybrid, &writes);
 }
 
 static uint32_t
@@ -182,6 +216,7 @@ tp_pmem_hybrid_flush(struct tp_pmem_hybrid *hybrid)
 {
 	uint32_t left = UINT32_MAX;
 	uint64_t requeues = 0;
+	uint32_t lost, lost_id;
 	int ret;
 
 	if (hybrid->level == TP_PMEM_HYBRID_NONE || hybrid->pool->read_only)
@@ -197,9 +232,14 @@ tp_pmem_hybrid_flush(struct tp_pmem_hybrid *hybrid)
 		requeues = hybrid->requeue_count;
 		left = RTE_MIN(left, dirty_queued(hybrid));
 		ret = hybrid_flush_batch(hybrid);
+		lost = hybrid->lost_count;
+		lost_id = hybrid->lost_id;
 		pmem_lock_release(&hybrid->write_lock);
 		left -= RTE_MIN(left, (uint32_t)RTE_MAX(ret, 0));
 	} while (ret > 0 && left > 0);
+	if (ret >= 0 && lost > 0)
+		return pmem_error(EBADMSG, "hybrid: entry of object %" PRIu32 " is damaged, and what "
+			"was committed to it is lost (%" PRIu32 " in all)", lost_id, lost);
 	return RTE_MIN(ret, 0);
 }
 
@@ -212,6 +252,7 @@ lag_main(void *context)
 {
 	struct tp_pmem_hybrid *hybrid = context;
 	struct timespec next;
+	int ret;
 
 	pthread_mutex_lock(&hybrid->lag_lock);
 	while (!hybrid->is_closing) {
@@ -225,11 +266,12 @@ lag_main(void *context)
 		if (pthread_cond_timedwait(&hybrid->lag_wake, &hybrid->lag_lock, &next) == 0)
 			continue;
 		pthread_mutex_unlock(&hybrid->lag_lock);
+		ret = tp_pmem_hybrid_flush(hybrid);
 		/*
 		 * What fails stays dirty, and whoever commits, flushes or closes hears of it.
-		 * relaxed: orders nothing
+		 * But an object that is lost must not keep the others. relaxed: orders nothing
 		 */
-		atomic_store_explicit(&hybrid->lag_error, tp_pmem_hybrid_flush(hybrid),
+		atomic_store_explicit(&hybrid->lag_error, ret == -EBADMSG ? 0 : ret,
 			memory_order_relaxed);
 		pthread_mutex_lock(&hybrid->lag_lock);
 	}

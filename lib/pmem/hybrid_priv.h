@@ -150,6 +150,8 @@ struct tp_pmem_hybrid {
 	struct hybrid_write *batch;
 	uint32_t *victims;
 	uint64_t write_backs;
+	uint32_t lost_count;		/* objects given up as their entry is damaged */
+	uint32_t lost_id;		/* the last of them */
 	uint64_t requeue_count;		/* batches that failed, and went to the queue's end */
 
 	PMEM_LINE_ALIGNED struct pmem_lock dirty_lock;	/* guards: */

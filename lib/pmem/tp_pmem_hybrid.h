@@ -230,7 +230,9 @@ void tp_pmem_hybrid_abort(struct tp_pmem_hybrid_thread *thread);
 /**
  * Make durable what was committed before the call. At level NONE there is nothing to do.
  *
- * @return 0; -EIO, -ENOMEM: some of it is not, and stays to be written back.
+ * @return
+ *   0; -EIO, -ENOMEM: some of it is not, and stays to be written back; -EBADMSG: all of it is but
+ *   objects whose entries were found damaged since opening, which are lost.
  * @threads Any.
  * @cost    A transaction for some 64 objects, at level TRANSACTION one for all.
  */

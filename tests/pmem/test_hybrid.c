@@ -740,6 +740,46 @@ test_hybrid_damaged_contents(void **state)
 	fixture_close(&f);
 }
 
+/* An entry that is damaged while it is open: its object is lost, and said to be, no other. */
+static void
+damaged_entry_when_dirty(enum tp_pmem_hybrid_level level)
+{
+	const struct tp_pmem_hybrid_config config = { .cache_bytes = 1 << 16 };
+	struct fixture f;
+	uint64_t table;
+
+	fixture_open(&f, level, TP_PMEM_HYBRID_WRITE_BACK);
+	for (uint32_t id = 0; id < 3; id++)
+		store_one(&f, id, 2);
+	assert_int_equal(tp_pmem_hybrid_flush(f.hybrid), 0);
+	memcpy(&table, (const uint8_t *)tp_pmem_ptr(f.pool, f.offset) + 16, sizeof(table));
+	for (uint32_t id = 0; id < 3; id++)
+		store_one(&f, id, 4);
+	flip(f.path, table + 16 + 8, 0);
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(tp_pmem_hybrid_flush(f.hybrid), -EBADMSG);
+		assert_non_null(strstr(tp_pmem_error(), "object 1 "));
+		assert_int_equal(stats_of(&f).dirty_bytes, 0);
+	}
+	assert_int_equal(hybrid_store_set(f.thread, 1, 6, OBJECT_BYTES), -EBADMSG);
+	tp_pmem_hybrid_abort(f.thread);
+	assert_int_equal(tp_pmem_hybrid_close(f.hybrid), -EIO);
+	handle_open(&f, &config);
+	for (uint32_t id = 0; id < 3; id++)
+		assert_int_equal(version_of(&f, id), id == 1 ? UINT64_MAX : 4);
+	assert_int_equal(tp_pmem_hybrid_close(f.hybrid), 0);
+	f.hybrid = NULL;
+	flip(f.path, table + 16 + 8, 0);
+	fixture_close(&f);
+}
+
+static void
+test_hybrid_damaged_entry_keeps_no_other_object(void **state)
+{
+	damaged_entry_when_dirty(TP_PMEM_HYBRID_EVENTUAL);
+	damaged_entry_when_dirty(TP_PMEM_HYBRID_TRANSACTION);
+}
+
 /* Every bit of a head and of an entry. */
 static void
 test_hybrid_damaged_head_and_entry(void **state)
@@ -798,6 +838,7 @@ main(void)
 		cmocka_unit_test(test_hybrid_bad_input),
 		cmocka_unit_test(test_hybrid_crash),
 		cmocka_unit_test(test_hybrid_damaged_contents),
+		cmocka_unit_test(test_hybrid_damaged_entry_keeps_no_other_object),
 		cmocka_unit_test(test_hybrid_damaged_head_and_entry),
 		cmocka_unit_test(test_hybrid_edit_keeps_old_bytes_and_adds_zeros),
 		cmocka_unit_test(test_hybrid_failed_write_back_refuses_commits),
