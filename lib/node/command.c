@@ -171,6 +171,7 @@ static void
 drain(struct tp_worker *worker)
 {
 	worker->draining = WORKER_DRAINING_RUNS;
+	worker->swept_again = false;
 	worker_held_void(worker, TP_UNREACHABLE, -1);
 	tp_coherence_drain(worker->coherence);
 	if (worker->config.keeper != NULL)

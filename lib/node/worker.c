@@ -247,6 +247,12 @@ worker_draining_poll(struct tp_worker *worker)
 
 	if (!tp_coherence_is_drained(worker->coherence))
 		return;
+	/* What came back behind the first sweep. */
+	if (worker->config.keeper != NULL && !worker->swept_again) {
+		worker->swept_again = true;
+		tp_coherence_persist_all(worker->coherence);
+		return;
+	}
 	worker->draining = WORKER_DRAINING_DONE;
 	worker_event_push(worker, &event);
 }

@@ -407,6 +407,7 @@ struct tp_worker {
 	bool lost_retry;
 	uint8_t fencing;		/* enum worker_fencing */
 	uint8_t draining;		/* enum worker_draining */
+	bool swept_again;		/* what came back while it drained is persisted, too */
 
 	struct worker_client clients[TP_ABI_CLIENTS_MAX];
 	uint8_t client_list[TP_ABI_CLIENTS_MAX];	/* ids present */

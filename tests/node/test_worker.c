@@ -200,6 +200,31 @@ test_drain_takes_no_request_and_is_answered_when_done(void **state)
 	assert_false(is_answered(s));
 }
 
+/* What others give back while it drains comes behind the sweep that began with it. */
+static void
+test_drain_with_pool_persists_once_more_at_its_end(void **state)
+{
+	struct setup *s = *state;
+	struct worker_event event;
+	char keeper;
+
+	while (node_ring_pop(&s->worker->events, &event))
+		;
+	/* No page is handed over, so it is not looked at. */
+	s->worker->config.keeper = (struct keeper_port *)(void *)&keeper;
+	command(s, (struct worker_command){ .type = WORKER_DRAIN });
+	assert_int_equal(fake.persist_alls, 1);
+	fake.drained = true;
+	turn(s);
+	turn(s);
+	turn(s);
+	assert_int_equal(fake.persist_alls, 2);
+	assert_true(node_ring_pop(&s->worker->events, &event));
+	assert_int_equal(event.type, WORKER_DRAINED);
+	assert_false(node_ring_pop(&s->worker->events, &event));
+	s->worker->config.keeper = NULL;
+}
+
 /* A session made again in the epoch that is over: the engine would listen again. */
 static void
 test_peer_up_while_fenced_not_told(void **state)
@@ -359,6 +384,7 @@ main(void)
 		CASE(test_lease_lapsed_grant_held_then_asked_again),
 		CASE(test_lease_lapsed_then_fenced_held_is_void),
 		CASE(test_drain_takes_no_request_and_is_answered_when_done),
+		CASE(test_drain_with_pool_persists_once_more_at_its_end),
 		CASE(test_peer_up_while_fenced_not_told),
 		CASE(test_peer_up_after_its_fence_not_told_before_its_next_epoch),
 		CASE(test_void_answered_without_a_lease),
