@@ -29,8 +29,8 @@ extern "C" {
  * @param number_out
  *   Of the file: one more than the highest there. May be NULL.
  * @return
- *   0, or with no file left behind, unless its folder could not be synced (-EIO, rarely): then it is
- *   there and whole, and a power failure may take it away. tp_pmem_error() says more:
+ *   0, or with no file left behind, unless its folder could not be synced (-EIO, rarely): then
+ *   it is there and whole, and a power failure may take it away. tp_pmem_error() says more:
  *   - -ENOSPC: no room in the file system; or all numbers are used.
  *   - -ENAMETOOLONG, -EACCES, -EROFS, -ENOENT, ...: of open().
  *   - -EINVAL: prefix is a device.
@@ -90,8 +90,8 @@ enum tp_pmem_restore_flags {
  * @param found
  *   Told of each file that was looked at; may be NULL.
  * @return
- *   0, or with the pool as it was, unless its folder could not be synced (-EIO, rarely): then the new
- *   one is there, and a power failure may bring back the old. tp_pmem_error() says more:
+ *   0, or with the pool as it was, unless its folder could not be synced (-EIO, rarely): then
+ *   the new one is there, and a power failure may bring back the old. tp_pmem_error() says more:
  *   - -ENOENT: no checkpoint file, or none that is good.
  *   - -EEXIST: there is a file of that name.
  *   - -EBUSY: the pool that is there is in use.
