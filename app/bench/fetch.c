@@ -134,7 +134,7 @@ fetch_size_measure(struct miss_bench *miss, const char *name, uint32_t bytes, bo
 static int
 fetch_run(struct bench *bench, const char *name, bool attached)
 {
-	struct miss_bench miss;
+	struct miss_bench miss = { 0 };
 	int ret;
 
 	if (bench->pmd == BENCH_PMD_TAP) {

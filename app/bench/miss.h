@@ -41,6 +41,7 @@ struct miss_bench {
 };
 
 /** Start everything, but what was set before by a field that says so; fill the region. Fini also after a failure. 0, or -errno. */
+/* miss: zeroed, but for what is set before. */
 int miss_bench_init(struct miss_bench *miss, struct bench *bench, bool attached,
 		    uint32_t cache_mib);
 void miss_bench_fini(struct miss_bench *miss);

@@ -204,7 +204,7 @@ static int
 stream_run(struct bench *bench, bool attached, const struct stream_kind *kinds,
 	   unsigned int count)
 {
-	struct miss_bench miss;
+	struct miss_bench miss = { 0 };
 	int ret;
 
 	ret = miss_bench_init(&miss, bench, attached, STREAM_ROOM_MIB);
