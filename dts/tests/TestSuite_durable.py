@@ -21,10 +21,14 @@ BEGUN_PAUSE = (0.2, 1.5)
 
 
 class TestDurable(ClusterSuite):
-    """Every node has a pool; the regions are at home on node 2."""
+    """Every node has a pool; the regions are at home on node 2.
 
-    variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "memif", "workers": 2},
-                *([{"pmd": "af_packet", "workers": 2}, {"pmd": "memif", "workers": 1}]
+    On memif with --full only: node 3 is a memif client of node 2, and does not always find
+    a server again that has gone ("Wrong ring").
+    """
+
+    variants = ({"pmd": "af_packet", "workers": 1}, {"pmd": "af_packet", "workers": 2},
+                *([{"pmd": "memif", "workers": 1}, {"pmd": "memif", "workers": 2}]
                   if suite.FULL else []))
     settings = {**ClusterSuite.settings, "pool_mib": 64}
     fresh_cluster = True
