@@ -8,6 +8,7 @@
  *
  * Input: a byte of flags, then patches of 12 bytes: where, how, place (2), value (8).
  */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
